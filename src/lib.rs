@@ -1,0 +1,21 @@
+//! jobslate keeps the status of every job of an ingestion pipeline: batches of updates become
+//! durable in one write transaction each, and questions are answered at once.
+//!
+//! The rooms, from the user down; imports point downward only:
+//!
+//! ```text
+//! cli            command line, configuration, composition root
+//!  |   client    talks to a running server
+//!  |   http      the server
+//!  |   api       wire types and problem codes, shared by http and client
+//! service        the one API of the program: start here to use it as a library
+//!  |    batch    queue, policy, the writer thread
+//! store          the two doors of a store; on disk, and in memory as the oracle
+//! model          jobs, statuses, updates, newest wins
+//! telemetry      names of log events
+//! ```
+//!
+
+#![forbid(unsafe_code)]
+
+pub mod model;

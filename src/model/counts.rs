@@ -1,0 +1,79 @@
+//! How many jobs there are, by pipeline and status; changed with every batch, never scanned.
+
+use std::collections::BTreeMap;
+
+use super::change::Change;
+use super::id::PipelineName;
+use super::status::Status;
+
+/// Exact numbers of jobs. Cost of a change: O(log pipelines).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    by_pipeline: BTreeMap<PipelineName, BTreeMap<Status, u64>>,
+    by_status: BTreeMap<Status, u64>,
+}
+
+impl Counts {
+    /// Adds `jobs` jobs; used when the stored counts are read.
+    pub fn add(&mut self, pipeline: &PipelineName, status: Status, jobs: u64) {
+        if jobs == 0 {
+            return;
+        }
+        *self.by_status.entry(status).or_default() += jobs;
+        match self.by_pipeline.get_mut(pipeline) {
+            Some(statuses) => *statuses.entry(status).or_default() += jobs,
+            None => {
+                self.by_pipeline.insert(pipeline.clone(), BTreeMap::from([(status, jobs)]));
+            }
+        }
+    }
+
+    /// Takes one job away.
+    ///
+    /// # Panics
+    /// If there is none: the counts and the records disagree.
+    pub fn remove(&mut self, pipeline: &PipelineName, status: Status) {
+        let statuses = self.by_pipeline.get_mut(pipeline);
+        let statuses = statuses.expect("a counted job has a counted pipeline");
+        remove_one(statuses, status);
+        if statuses.is_empty() {
+            self.by_pipeline.remove(pipeline);
+        }
+        remove_one(&mut self.by_status, status);
+    }
+
+    /// Moves the job of an applied change from where it was to where it is.
+    pub fn change(&mut self, change: &Change) {
+        let is_moved = change.previous != Some(change.status) || change.previous_pipeline.is_some();
+        if !change.applied || !is_moved {
+            return;
+        }
+        if let Some(previous) = change.previous {
+            let from = change.previous_pipeline.as_ref().unwrap_or(&change.pipeline);
+            self.remove(from, previous);
+        }
+        self.add(&change.pipeline, change.status, 1);
+    }
+
+    pub fn total(&self) -> u64 {
+        self.by_status.values().sum()
+    }
+
+    /// Numbers by status, in the order of the words; no zeros.
+    pub fn by_status(&self) -> &BTreeMap<Status, u64> {
+        &self.by_status
+    }
+
+    /// Numbers by pipeline and status, in the order of the names; no zeros.
+    pub fn by_pipeline(&self) -> &BTreeMap<PipelineName, BTreeMap<Status, u64>> {
+        &self.by_pipeline
+    }
+}
+
+fn remove_one(statuses: &mut BTreeMap<Status, u64>, status: Status) {
+    let jobs = statuses.get_mut(&status).expect("a counted job has a counted status");
+    *jobs = jobs.checked_sub(1).expect("a count in use is above zero");
+    if *jobs == 0 {
+        statuses.remove(&status);
+    }
+}
