@@ -1,0 +1,122 @@
+use super::*;
+use crate::model::{IdempotencyKey, UpdateFields};
+
+const NOW: TimestampMs = TimestampMs(1_764_000_000_000);
+
+fn status(job_id: &str, status: &str) -> Update {
+    Update::status(job_id, status).unwrap()
+}
+
+fn heartbeat(job_id: &str, progress: f64) -> Update {
+    let fields = UpdateFields { job_id, progress: Some(progress), ..UpdateFields::default() };
+    Update::new(fields).unwrap()
+}
+
+fn demanding(job_id: &str, status: &str, if_status: &str) -> Update {
+    let fields = UpdateFields {
+        job_id,
+        status: Some(status),
+        if_status: Some(if_status),
+        ..UpdateFields::default()
+    };
+    Update::new(fields).unwrap()
+}
+
+fn decided(requests: &[Request]) -> Decided {
+    bounded(requests, 10, 10)
+}
+
+fn bounded(requests: &[Request], pipelines_max: usize, statuses_max: usize) -> Decided {
+    let (kinds, counts) = (Kinds::default(), Counts::default());
+    let ground = Ground {
+        kinds: &kinds,
+        counts: &counts,
+        pipelines_max,
+        statuses_max,
+        last_seq: 100,
+        now: NOW,
+        updated_at: NOW,
+    };
+    decide(requests, &ground, |_| Ok(None)).unwrap()
+}
+
+#[test]
+fn heartbeats_of_a_job_merge_within_a_batch_and_across_its_requests() {
+    let decided = decided(&[
+        Request::new(vec![status("a", "processing"), heartbeat("a", 0.1), heartbeat("b", 0.1)]),
+        Request::new(vec![heartbeat("a", 0.2)]),
+        Request::new(vec![heartbeat("a", 0.3), status("a", "completed"), heartbeat("a", 1.0)]),
+    ]);
+    let seqs: Vec<_> = decided.changes.iter().map(|it| it.seq).collect();
+    assert_eq!(seqs, [101, 102, 103, 104]);
+    let told: Vec<_> =
+        decided.answers.iter().map(|it| (it.applied, it.merged, it.rejected, it.seqs)).collect();
+    assert_eq!(told, [(1, 1, 1, Some((101, 101))), (0, 1, 0, None), (3, 0, 0, Some((102, 104)))]);
+    let record = &decided.records["a"];
+    assert_eq!((record.progress, record.seq, record.transition_count), (Some(1.0), 104, 2));
+    assert_eq!(record.transitions[1].seq, 103);
+}
+
+#[test]
+fn a_merged_heartbeat_leaves_its_fields_behind() {
+    let fields = UpdateFields { job_id: "a", message: Some("m"), ..UpdateFields::default() };
+    let told = Update::new(fields).unwrap();
+    let decided =
+        decided(&[Request::new(vec![status("a", "processing"), told, heartbeat("a", 0.5)])]);
+    let record = &decided.records["a"];
+    assert_eq!((record.message.as_deref(), record.progress), (Some("m"), Some(0.5)));
+    assert_eq!(decided.changes.len(), 2);
+}
+
+#[test]
+fn of_two_claimants_exactly_one_wins() {
+    let decided = decided(&[
+        Request::new(vec![status("a", "queued")]),
+        Request::new(vec![demanding("a", "processing", "queued")]),
+        Request::new(vec![demanding("a", "processing", "queued")]),
+    ]);
+    assert_eq!(decided.answers[1].applied, 1);
+    assert_eq!(decided.answers[2].rejected, 1);
+    assert_eq!(decided.answers[2].errors[0].code, RejectionCode::StatusConflict);
+}
+
+#[test]
+fn an_atomic_request_is_kept_whole_or_dropped_whole() {
+    let atomic = |updates| Request { atomic: true, ..Request::new(updates) };
+    let decided = decided(&[
+        Request::new(vec![status("a", "queued")]),
+        atomic(vec![status("a", "processing"), status("b", "queued"), heartbeat("c", 0.5)]),
+        atomic(vec![status("a", "completed"), status("d", "queued")]),
+    ]);
+    assert_eq!(decided.answers[1].rejected, 3);
+    assert_eq!(decided.answers[1].errors[0].code, RejectionCode::AtomicNeighbour);
+    assert_eq!(decided.answers[1].errors[2].code, RejectionCode::UnknownJob);
+    assert_eq!(decided.answers[2].seqs, Some((102, 103)));
+    assert_eq!(decided.records["a"].transition_count, 2);
+    assert!(!decided.records.contains_key("b"));
+}
+
+#[test]
+fn one_pipeline_or_status_more_than_the_bound_is_rejected_alone() {
+    let decided = bounded(
+        &[Request::new(vec![status("a", "s1"), status("b", "s2"), status("c", "s3")])],
+        10,
+        2,
+    );
+    assert_eq!(decided.answers[0].applied, 2);
+    assert_eq!(decided.answers[0].errors[0].code, RejectionCode::TooManyStatuses);
+}
+
+#[test]
+fn a_kept_answer_is_what_the_first_caller_was_told() {
+    let request = Request {
+        ack: Ack::Queued,
+        idempotency: IdempotencyKey::new("k", [7; 32]),
+        ..Request::new(vec![status("a", "queued"), heartbeat("b", 0.1)])
+    };
+    let decided = decided(&[request]);
+    assert_eq!(decided.answers[0].rejected, 1);
+    let (key, kept) = &decided.keys[0];
+    assert_eq!((&**key, kept.fingerprint), ("k", [7; 32]));
+    assert_eq!((kept.answer.accepted, kept.answer.durable), (2, false));
+}

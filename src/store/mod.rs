@@ -1,0 +1,275 @@
+//! The two doors of a store: one side writes, the other reads; both block.
+//!
+//! [`WriteStore`] is owned by one thread and cannot be cloned; [`ReadStore`] is shared by everybody
+//! and never waits for a commit or a fold. The redb room keeps jobs on disk; [`memory`] is the oracle of
+//! the tests, under the same decisions. No type of an engine, and no assumption that there is one
+//! process, leaves this room: a distributed store can stand behind the same two traits.
+
+mod batch;
+pub mod memory;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::{
+    Answer, Change, Counts, JobId, JobRecord, Kinds, Page, PageQuery, Rejection, Request,
+    TimestampMs,
+};
+
+/// The write side. Its owner is the one writer thread.
+pub trait WriteStore: Send {
+    /// Decides what each update does, makes the whole batch durable in one write transaction, and
+    /// publishes it to the read side. One sync; waits if a fold is behind.
+    ///
+    /// A batch that changes nothing and keeps no key makes no transaction.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing of the batch may be acknowledged; it is unknown whether it is on
+    /// disk. The write side refuses everything from then on.
+    fn append(&mut self, batch: &[Request], now: TimestampMs) -> Result<Appended, StoreError>;
+
+    /// Does what is due besides batches: starts a fold of an old tail, removes folded segments.
+    /// Returns the monotonic time at which it wants to be called again, if nothing else happens.
+    ///
+    /// # Errors
+    /// [`StoreError`], as for [`append`](Self::append).
+    fn maintain(&mut self, now: Duration) -> Result<Option<Duration>, StoreError>;
+
+    /// Folds what is not folded, syncs, and closes the files. The clean stop.
+    ///
+    /// # Errors
+    /// [`StoreError`]: what was acknowledged is still in the journal.
+    fn close(self: Box<Self>) -> Result<(), StoreError>;
+}
+
+/// The read side: a durable state, the newest there is.
+pub trait ReadStore: Send + Sync + std::fmt::Debug {
+    /// The record of a job. At most one lookup in the tables.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the job may exist; never answer "unknown" for it.
+    fn get(&self, job_id: &JobId) -> Result<Option<Arc<JobRecord>>, StoreError>;
+
+    /// One page of a list; it examines at most `query.scan_max` entries.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing can be said.
+    fn page(&self, query: &PageQuery) -> Result<Page, StoreError>;
+
+    /// The numbers of jobs, and the last update that they reflect. They are kept, not counted.
+    fn counts(&self) -> (Arc<Counts>, u64);
+
+    /// At most `limit` changes after seq `after`, in order.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing can be said.
+    fn feed(&self, after: u64, limit: usize) -> Result<Vec<Change>, StoreError>;
+
+    /// The first answer kept under an idempotency key, unless it is older than 24 hours at `now`.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the call must be refused, as it may have been made before.
+    fn kept_answer(&self, key: &str, now: TimestampMs) -> Result<Option<KeptAnswer>, StoreError>;
+
+    /// Compares everything with everything: counts and indexes with records, seqs with the feed.
+    /// Reads the whole store.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be read; what was found wrong is in the report.
+    fn check(&self) -> Result<CheckReport, StoreError>;
+
+    fn stats(&self) -> StoreStats;
+
+    /// The name of this store, made when it was: a cursor of another one means nothing here.
+    fn store_id(&self) -> &str;
+}
+
+/// What a batch came to.
+#[derive(Clone, Debug, Default)]
+pub struct Appended {
+    /// One per request of the batch, in its order.
+    pub answers: Vec<Answer>,
+    /// The jobs that this batch made start running.
+    pub started: Vec<JobId>,
+    /// The last seq that is durable now.
+    pub durable_seq: u64,
+    /// Different jobs in the batch.
+    pub jobs: usize,
+    /// Length of the segment, in bytes.
+    pub segment_bytes: usize,
+    /// True if the batch made a write transaction.
+    pub is_committed: bool,
+}
+
+/// The first answer to a call with an idempotency key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptAnswer {
+    pub fingerprint: [u8; 32],
+    /// When it became durable.
+    pub at: TimestampMs,
+    pub answer: Answer,
+}
+
+impl KeptAnswer {
+    /// What the answer weighs in memory, in bytes.
+    pub fn weight_bytes(&self) -> usize {
+        let text = |it: &Rejection| it.detail.len() + it.job_id.as_ref().map_or(0, |id| id.len());
+        let errors = self.answer.errors.iter().map(|it| size_of::<Rejection>() + text(it));
+        size_of::<Self>() + errors.sum::<usize>()
+    }
+
+    /// True once the key may be used for another call.
+    pub fn is_expired(&self, now: TimestampMs, age_max: Duration) -> bool {
+        u128::from(now.0.saturating_sub(self.at.0)) > age_max.as_millis()
+    }
+}
+
+/// What `check` found. Clean if `problems` is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckReport {
+    pub jobs: u64,
+    /// Updates in the stored feed and the tail.
+    pub updates: u64,
+    pub last_seq: u64,
+    /// One sentence each; at most 100.
+    pub problems: Vec<String>,
+}
+
+impl CheckReport {
+    pub fn is_clean(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    /// Notes a problem; after 100 it only says that there are more.
+    pub fn note(&mut self, problem: String) {
+        const PROBLEMS_MAX: usize = 100;
+        if self.problems.len() < PROBLEMS_MAX {
+            self.problems.push(problem);
+        } else if self.problems.len() == PROBLEMS_MAX {
+            self.problems.push("and more".to_owned());
+        }
+    }
+}
+
+/// Numbers of the store, for the statistics page.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StoreStats {
+    pub last_seq: u64,
+    /// Jobs, updates and bytes that are not yet folded into the tables.
+    pub tail_jobs: u64,
+    pub tail_updates: u64,
+    pub tail_bytes: u64,
+    /// Folds since the start, and how long they took, in milliseconds.
+    pub folds: u64,
+    pub fold_ms_last: f64,
+    pub fold_ms_max: f64,
+    /// How often, and for how long in all, the writer waited for a fold.
+    pub fold_waits: u64,
+    pub fold_wait_ms: f64,
+    pub journal_bytes: u64,
+    pub tables_bytes: u64,
+    /// `write`s that the store asked the system for, in bytes, and its syncs.
+    pub written_bytes: u64,
+    pub syncs: u64,
+}
+
+/// The bounds and periods of a store.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// The data directory.
+    pub directory: PathBuf,
+    pub kinds: Kinds,
+    pub tail_jobs_max: usize,
+    pub tail_bytes_max: usize,
+    /// Oldest age of an update that is not yet folded.
+    pub fold_interval: Duration,
+    /// redb's page cache for the tables, in bytes.
+    pub cache_bytes: usize,
+    pub feed_age_max: Duration,
+    pub feed_bytes_max: u64,
+    /// Segments are compressed together up to this length, in bytes.
+    pub feed_block_bytes: usize,
+    /// Most folded segments that one batch's transaction removes from the journal.
+    pub trim_segments_max: u64,
+    /// How long the writer must be idle before folded segments are removed alone.
+    pub trim_idle: Duration,
+    pub pipelines_max: usize,
+    pub statuses_max: usize,
+    pub idempotency_keys_max: u64,
+    pub idempotency_age_max: Duration,
+}
+
+impl Default for StoreOptions {
+    /// The defaults of DESIGN, section 5, and the data directory `jobslate-data`.
+    fn default() -> Self {
+        Self {
+            directory: PathBuf::from("jobslate-data"),
+            kinds: Kinds::default(),
+            tail_jobs_max: 200_000,
+            tail_bytes_max: 64 << 20,
+            fold_interval: Duration::from_secs(30),
+            cache_bytes: 128 << 20,
+            feed_age_max: Duration::from_secs(7 * 24 * 3600),
+            feed_bytes_max: 1 << 30,
+            feed_block_bytes: 256 << 10,
+            trim_segments_max: 256,
+            trim_idle: Duration::from_secs(1),
+            pipelines_max: 10_000,
+            statuses_max: 256,
+            idempotency_keys_max: 100_000,
+            idempotency_age_max: Duration::from_secs(24 * 3600),
+        }
+    }
+}
+
+/// What an opener is told while it opens, and how it wakes the writer later.
+#[derive(Clone)]
+pub struct OpenHooks {
+    /// Called with 0 to 100.
+    pub progress: Arc<dyn Fn(u8) + Send + Sync>,
+    /// Called when [`WriteStore::maintain`] has something to do.
+    pub wake: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl std::fmt::Debug for OpenHooks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpenHooks").finish_non_exhaustive()
+    }
+}
+
+impl Default for OpenHooks {
+    fn default() -> Self {
+        Self { progress: Arc::new(|_| ()), wake: Arc::new(|| ()) }
+    }
+}
+
+/// The two sides of one open store.
+pub type Sides = (Box<dyn WriteStore>, Arc<dyn ReadStore>);
+
+/// Why a store cannot write or read. The operator acts.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Any failed read, write or sync; or the latch after it.
+    #[error("the store failed: {0}")]
+    Failed(String),
+    /// A record that is not what was written.
+    #[error("corrupt record in {table}, key {key:?}: {what}")]
+    CorruptRecord { table: &'static str, key: String, what: String },
+}
+
+/// Why a store does not open. `Display` names the file and the way back.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process has the directory.
+    #[error("{directory} is in use by another jobslate (process {pid})")]
+    Locked { directory: String, pid: String },
+    /// A file is not what the directory says it is. Nothing was changed.
+    #[error("{file}: {what}; {way_back}")]
+    Damaged { file: String, what: String, way_back: String },
+    /// The machine refused.
+    #[error("{file}: {what}")]
+    Failed { file: String, what: String },
+}
