@@ -1,12 +1,13 @@
 //! The two doors of a store: one side writes, the other reads; both block.
 //!
 //! [`WriteStore`] is owned by one thread and cannot be cloned; [`ReadStore`] is shared by everybody
-//! and never waits for a commit or a fold. The redb room keeps jobs on disk; [`memory`] is the oracle of
+//! and never waits for a commit or a fold. [`redb`] keeps jobs on disk; [`memory`] is the oracle of
 //! the tests, under the same decisions. No type of an engine, and no assumption that there is one
 //! process, leaves this room: a distributed store can stand behind the same two traits.
 
 mod batch;
 pub mod memory;
+pub mod redb;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,0 +1,224 @@
+//! Everything compared with everything: the proof that what is kept equals a scan.
+//!
+//! * tables: each record has its row in both indexes, and nothing else is in them; the stored
+//!   counts equal a scan; no record is newer than the fold mark;
+//! * tail: replaying its segments over the tables gives its records;
+//! * feed: its seqs run without a gap from the first held to the last durable one;
+//! * counts: the ones that readers get equal a scan of tail over tables;
+//! * keys: every kept answer has its place in the order of age.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use redb::{ReadableTable, ReadableTableMetadata};
+
+use super::codec::{Mark, decode_kept, decode_mark, decode_number, decode_record, decode_segment};
+use super::reader::walk_feed;
+use super::schema::{
+    BY_PIPELINE, BY_STATUS, COUNTS, JOBS, KEYS, KEYS_BY_AGE, MARK_KEY, META, parse_counts_key,
+    pipeline_prefix, status_prefix, with_seq,
+};
+use super::tail::{View, read_record, unreadable};
+use crate::model::{Counts, JobId, JobRecord, apply};
+use crate::store::{CheckReport, StoreError};
+
+/// Checks one moment of the store. Reads all of it.
+///
+/// # Errors
+/// [`StoreError::Failed`] if the file does not answer; damage is in the report.
+pub fn check(view: &View) -> Result<CheckReport, StoreError> {
+    let mut check = Check { view, report: CheckReport::default(), mark: mark(view)? };
+    check.report.last_seq = view.as_of_seq;
+    let in_tables = check.tables()?;
+    let in_tail = check.tail()?;
+    check.counts(in_tables, &in_tail)?;
+    check.feed()?;
+    check.keys()?;
+    Ok(check.report)
+}
+
+/// How far the tables of this moment reach.
+pub fn mark(view: &View) -> Result<Mark, StoreError> {
+    let row = view.table(META)?.get(MARK_KEY).map_err(unreadable)?;
+    let Some(value) = row else { return Ok(Mark::default()) };
+    decode_mark(MARK_KEY, value.value()).map_err(|it| it.at("meta", MARK_KEY))
+}
+
+struct Check<'a> {
+    view: &'a View,
+    report: CheckReport,
+    mark: Mark,
+}
+
+impl Check<'_> {
+    /// Records against indexes. Returns the counts of a scan of the tables.
+    fn tables(&mut self) -> Result<Counts, StoreError> {
+        let view = self.view;
+        let jobs = view.table(JOBS)?;
+        let (by_status, by_pipeline) = (view.table(BY_STATUS)?, view.table(BY_PIPELINE)?);
+        let mut scanned = Counts::default();
+        let mut rows = 0;
+        for row in jobs.iter().map_err(unreadable)? {
+            let (key, value) = row.map_err(unreadable)?;
+            let (key, value) = (key.value(), value.value());
+            rows += 1;
+            let shown = String::from_utf8_lossy(key).escape_debug().to_string();
+            let record = match decode_record(key, value) {
+                Ok(record) => record,
+                Err(broken) => {
+                    self.report.note(format!("jobs, {shown}: {}", broken.0));
+                    continue;
+                }
+            };
+            if record.seq > self.mark.last_seq {
+                self.report.note(format!("jobs, {shown}: seq {} is above the mark", record.seq));
+            }
+            scanned.add(&record.pipeline, record.status, 1);
+            let status_key = with_seq(status_prefix(record.status), record.seq);
+            let prefix = pipeline_prefix(&record.pipeline, record.status);
+            let pipeline_key = with_seq(prefix, record.seq);
+            for (name, index, index_key) in
+                [("by_status", &by_status, status_key), ("by_pipeline", &by_pipeline, pipeline_key)]
+            {
+                let row = index.get(index_key.as_slice()).map_err(unreadable)?;
+                if row.is_none_or(|row| row.value() != key) {
+                    self.report.note(format!("{name}: no row for {shown}"));
+                }
+            }
+        }
+        for (name, index) in [("by_status", &by_status), ("by_pipeline", &by_pipeline)] {
+            let length = index.len().map_err(unreadable)?;
+            if length != rows {
+                self.report.note(format!("{name}: {length} rows for {rows} jobs"));
+            }
+        }
+        if stored_counts(view)? != scanned {
+            self.report.note("counts: the stored counts differ from a scan".to_owned());
+        }
+        Ok(scanned)
+    }
+
+    /// Replays the segments of the tail over the tables. Returns the records that they give.
+    fn tail(&mut self) -> Result<HashMap<JobId, Arc<JobRecord>>, StoreError> {
+        let jobs = self.view.table(JOBS)?;
+        let mut replayed: HashMap<JobId, Arc<JobRecord>> = HashMap::new();
+        for generation in self.view.generations.iter().rev() {
+            let segments: Vec<_> = generation.read().segments.clone();
+            // Another batch may have been published, or folded, since the view was taken.
+            let is_ours =
+                |last_seq: u64| last_seq > self.mark.last_seq && last_seq <= self.view.as_of_seq;
+            for segment in segments.iter().filter(|it| is_ours(it.last_seq)) {
+                let decoded = decode_segment(segment.batch_no, &segment.bytes);
+                let decoded = decoded.map_err(|it| it.at("tail", &segment.first_seq.to_be_bytes()));
+                for change in decoded?.changes {
+                    let before = match replayed.remove(&change.job_id) {
+                        Some(record) => Some(record),
+                        None => read_record(&jobs, &change.job_id)?,
+                    };
+                    let after =
+                        apply(before.map(Arc::unwrap_or_clone), &change, segment.updated_at);
+                    replayed.insert(change.job_id, Arc::new(after));
+                }
+            }
+        }
+        for (job_id, record) in &replayed {
+            let held = self.view.tail_record(job_id);
+            let is_later = held.as_ref().is_some_and(|held| held.seq > self.view.as_of_seq);
+            let is_same = held.as_ref() == Some(record)
+                // A stale change of a job leaves no record in the tail.
+                || held.is_none() && read_record(&jobs, job_id)?.as_ref() == Some(record);
+            if !is_later && !is_same {
+                self.report.note(format!("tail, {job_id:?}: the journal gives another record"));
+            }
+        }
+        Ok(replayed)
+    }
+
+    /// The counts that readers get against a scan.
+    fn counts(
+        &mut self,
+        mut scanned: Counts,
+        in_tail: &HashMap<JobId, Arc<JobRecord>>,
+    ) -> Result<(), StoreError> {
+        let jobs = self.view.table(JOBS)?;
+        for (job_id, record) in in_tail {
+            if let Some(old) = read_record(&jobs, job_id)? {
+                scanned.remove(&old.pipeline, old.status);
+            }
+            scanned.add(&record.pipeline, record.status, 1);
+        }
+        self.report.jobs = scanned.total();
+        if scanned != *self.view.counts {
+            self.report.note("counts: the counts in use differ from a scan".to_owned());
+        }
+        Ok(())
+    }
+
+    fn feed(&mut self) -> Result<(), StoreError> {
+        let (mut last, mut updates, mut gaps) = (None, 0, Vec::new());
+        let walked = walk_feed(self.view, 0, &mut |change| {
+            if let Some(last) = last
+                && change.seq != last + 1
+            {
+                gaps.push(format!("feed: seq {} follows {last}", change.seq));
+            }
+            last = Some(change.seq);
+            updates += 1;
+            true
+        });
+        match walked {
+            Err(StoreError::CorruptRecord { table, key, what }) => {
+                self.report.note(format!("{table}, {key}: {what}"));
+            }
+            walked => walked?,
+        }
+        gaps.into_iter().for_each(|gap| self.report.note(gap));
+        self.report.updates = updates;
+        if last.is_some_and(|last| last != self.view.as_of_seq) {
+            let note =
+                format!("feed: it ends at {last:?}, the last seq is {}", self.view.as_of_seq);
+            self.report.note(note);
+        }
+        Ok(())
+    }
+
+    fn keys(&mut self) -> Result<(), StoreError> {
+        let (keys, by_age) = (self.view.table(KEYS)?, self.view.table(KEYS_BY_AGE)?);
+        let (count, aged) = (keys.len().map_err(unreadable)?, by_age.len().map_err(unreadable)?);
+        if count != aged {
+            self.report.note(format!("keys: {count} answers, {aged} in the order of age"));
+        }
+        for row in keys.iter().map_err(unreadable)? {
+            let (key, value) = row.map_err(unreadable)?;
+            match decode_kept(key.value(), value.value()) {
+                Ok((ordinal, _)) => {
+                    let aged = by_age.get(ordinal.to_be_bytes().as_slice()).map_err(unreadable)?;
+                    if aged.is_none_or(|aged| aged.value() != key.value()) {
+                        self.report.note(format!("keys: ordinal {ordinal} is not in its place"));
+                    }
+                }
+                Err(broken) => self.report.note(format!("keys: {}", broken.0)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The counts as the last fold left them.
+///
+/// # Errors
+/// [`StoreError`] if they cannot be read.
+pub fn stored_counts(view: &View) -> Result<Counts, StoreError> {
+    let mut counts = Counts::default();
+    for row in view.table(COUNTS)?.iter().map_err(unreadable)? {
+        let (key, value) = row.map_err(unreadable)?;
+        let (key, value) = (key.value(), value.value());
+        let number = decode_number(key, value).map_err(|it| it.at("counts", key))?;
+        let (pipeline, status) = parse_counts_key(key).ok_or_else(|| {
+            super::codec::Broken("the key is not a pipeline and a status".to_owned())
+                .at("counts", key)
+        })?;
+        counts.add(&pipeline, status, number);
+    }
+    Ok(counts)
+}

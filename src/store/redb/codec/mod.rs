@@ -1,0 +1,169 @@
+//! The bytes of everything on disk. The one room that knows wincode.
+//!
+//! A value is `[version: 1][payload][crc32c over key, version and payload: 4, little endian]`. The
+//! payload is bincode's format (varint, little endian: bincode 2 `standard()`), written by wincode,
+//! its maintained implementation. The key is under the checksum, so that a page in the wrong place
+//! is found as surely as a flipped bit; redb does not verify pages on ordinary reads.
+//!
+//! To change a shape: add a struct of the next version, keep the old one readable, raise the
+//! version written, add golden bytes to the tests. Never reorder or remove fields.
+
+use wincode::config::{Configuration, deserialize_exact, serialize_into};
+use wincode::int_encoding::{LittleEndian, VarInt};
+use wincode::len::BincodeLen;
+use wincode::{SchemaRead, SchemaWrite};
+
+mod kept;
+mod record;
+mod segment;
+
+pub use kept::{decode_kept, encode_kept};
+pub use record::{decode_record, encode_record};
+pub use segment::{Segment, decode_segment, encode_segment};
+
+use crate::model::{Kind, Labels, PipelineName, Status};
+use crate::store::StoreError;
+
+/// The version that every value is written with.
+const VERSION: u8 = 1;
+const CHECKSUM_BYTES: usize = 4;
+/// Most bytes that a decoder may reserve for one list: far above any segment that is written.
+const PREALLOCATION_BYTES_MAX: usize = 256 << 20;
+
+/// bincode 2 `standard()`.
+type Format = Configuration<true, PREALLOCATION_BYTES_MAX, BincodeLen, LittleEndian, VarInt>;
+
+const fn format() -> Format {
+    Format::new()
+}
+
+/// Why bytes are not a value.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Broken(pub String);
+
+impl Broken {
+    /// Says where the value stood.
+    pub fn at(self, table: &'static str, key: &[u8]) -> StoreError {
+        let key = String::from_utf8_lossy(key).escape_debug().take(300).collect();
+        StoreError::CorruptRecord { table, key, what: self.0 }
+    }
+}
+
+/// The bytes of `value` under `key`.
+fn seal<T: SchemaWrite<Format, Src = T>>(key: &[u8], value: &T) -> Vec<u8> {
+    let mut bytes = vec![VERSION];
+    serialize_into(&mut bytes, value, format()).expect("memory takes every value");
+    let sum = crc32c::crc32c_append(crc32c::crc32c(key), &bytes);
+    bytes.extend_from_slice(&sum.to_le_bytes());
+    bytes
+}
+
+/// Checks checksum and version, then decodes the payload, all of it.
+fn unseal<'a, T: SchemaRead<'a, Format, Dst = T>>(
+    key: &[u8],
+    bytes: &'a [u8],
+) -> Result<T, Broken> {
+    let (body, sum) = bytes
+        .split_last_chunk::<CHECKSUM_BYTES>()
+        .ok_or_else(|| Broken(format!("{} bytes are too few", bytes.len())))?;
+    if crc32c::crc32c_append(crc32c::crc32c(key), body) != u32::from_le_bytes(*sum) {
+        return Err(Broken("the checksum does not match".to_owned()));
+    }
+    match body.split_first() {
+        Some((&VERSION, payload)) => {
+            deserialize_exact(payload, format()).map_err(|error| Broken(error.to_string()))
+        }
+        Some((version, _)) => Err(Broken(format!("version {version}, this build reads 1"))),
+        None => Err(Broken("no version".to_owned())),
+    }
+}
+
+/// A plain number, such as a count of jobs.
+pub fn encode_number(key: &[u8], number: u64) -> Vec<u8> {
+    seal(key, &number)
+}
+
+pub fn decode_number(key: &[u8], bytes: &[u8]) -> Result<u64, Broken> {
+    unseal(key, bytes)
+}
+
+/// How far the tables reach, and what they need to go on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, SchemaWrite, SchemaRead)]
+#[cfg_attr(test, derive(serde::Deserialize))]
+pub struct Mark {
+    /// The last batch that is folded.
+    pub batch_no: u64,
+    /// The last seq of that batch, and the time of the newest change.
+    pub last_seq: u64,
+    pub updated_at: u64,
+    /// Kept keys have the ordinals from `keys_first` to below `keys_next`.
+    pub keys_first: u64,
+    pub keys_next: u64,
+    /// Stored bytes of the feed.
+    pub feed_bytes: u64,
+}
+
+pub fn encode_mark(key: &[u8], mark: &Mark) -> Vec<u8> {
+    seal(key, mark)
+}
+
+pub fn decode_mark(key: &[u8], bytes: &[u8]) -> Result<Mark, Broken> {
+    unseal(key, bytes)
+}
+
+/// Which store a file belongs to: the format of its tables and the store's id.
+pub fn encode_identity(key: &[u8], format_version: u32, store_id: &str) -> Vec<u8> {
+    seal(key, &(format_version, store_id))
+}
+
+pub fn decode_identity<'a>(key: &[u8], bytes: &'a [u8]) -> Result<(u32, &'a str), Broken> {
+    unseal(key, bytes)
+}
+
+/// Segments in a row, compressed: `updated_at` of the last, its last seq, the zstd frame.
+pub fn encode_feed_block(key: &[u8], updated_at: u64, last_seq: u64, frame: &[u8]) -> Vec<u8> {
+    seal(key, &(updated_at, last_seq, frame))
+}
+
+pub fn decode_feed_block<'a>(key: &[u8], bytes: &'a [u8]) -> Result<(u64, u64, &'a [u8]), Broken> {
+    unseal(key, bytes)
+}
+
+fn broken(error: impl std::fmt::Display) -> Broken {
+    Broken(error.to_string())
+}
+
+fn status(text: &str) -> Result<Status, Broken> {
+    Status::parse(text).map_err(broken)
+}
+
+fn pipeline(text: &str) -> Result<PipelineName, Broken> {
+    PipelineName::parse(text).map_err(broken)
+}
+
+fn labels(pairs: Vec<(&str, &str)>) -> Result<Labels, Broken> {
+    let owned = pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+    Labels::new(owned.collect()).map_err(broken)
+}
+
+/// Kinds on disk have numbers of their own, which never change.
+fn kind_number(kind: Kind) -> u8 {
+    match kind {
+        Kind::Waiting => 0,
+        Kind::Running => 1,
+        Kind::Succeeded => 2,
+        Kind::Failed => 3,
+        Kind::Cancelled => 4,
+    }
+}
+
+fn kind(number: u8) -> Result<Kind, Broken> {
+    let kinds = Kind::ALL.into_iter();
+    kinds
+        .clone()
+        .find(|kind| kind_number(*kind) == number)
+        .ok_or_else(|| Broken(format!("unknown kind {number}")))
+}
+
+#[cfg(test)]
+mod tests;

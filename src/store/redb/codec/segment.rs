@@ -1,0 +1,124 @@
+//! A batch: what each update did, and the idempotency keys with their answers.
+
+use wincode::{SchemaRead, SchemaWrite};
+
+use super::kept::{KeptV1, kept, kept_v1};
+use super::{Broken, broken, kind, kind_number, labels, pipeline, seal, status, unseal};
+use crate::model::{Change, JobId, PipelineName, Status, TimestampMs};
+use crate::store::KeptAnswer;
+
+/// One batch as the journal and the feed hold it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Segment {
+    /// The seq of the first change; the others follow without gaps.
+    pub first_seq: u64,
+    pub updated_at: TimestampMs,
+    pub changes: Vec<Change>,
+    pub keys: Vec<(Box<str>, KeptAnswer)>,
+}
+
+#[derive(SchemaWrite, SchemaRead)]
+#[cfg_attr(test, derive(Debug, PartialEq, serde::Deserialize))]
+pub(super) struct SegmentV1<'a> {
+    first_seq: u64,
+    updated_at: u64,
+    #[cfg_attr(test, serde(borrow))]
+    operations: Vec<OperationV1<'a>>,
+    keys: Vec<(&'a str, KeptV1<'a>)>,
+}
+
+/// What a segment can hold; new operations are added at the end.
+#[derive(SchemaWrite, SchemaRead)]
+#[cfg_attr(test, derive(Debug, PartialEq, serde::Deserialize))]
+enum OperationV1<'a> {
+    #[cfg_attr(test, serde(borrow))]
+    Update(ChangeV1<'a>),
+}
+
+#[derive(SchemaWrite, SchemaRead)]
+#[cfg_attr(test, derive(Debug, PartialEq, serde::Deserialize))]
+struct ChangeV1<'a> {
+    job_id: &'a str,
+    applied: bool,
+    is_heartbeat: bool,
+    at: u64,
+    status: &'a str,
+    kind: u8,
+    previous: Option<&'a str>,
+    previous_kind: Option<u8>,
+    pipeline: &'a str,
+    previous_pipeline: Option<&'a str>,
+    attempt: u32,
+    attempt_given: Option<u32>,
+    error: Option<&'a str>,
+    message: Option<&'a str>,
+    progress: Option<f64>,
+    labels: Option<Vec<(&'a str, &'a str)>>,
+}
+
+pub fn encode_segment(batch_no: u64, segment: &Segment) -> Vec<u8> {
+    let value = SegmentV1 {
+        first_seq: segment.first_seq,
+        updated_at: segment.updated_at.0,
+        operations: segment.changes.iter().map(operation_v1).collect(),
+        keys: segment.keys.iter().map(|(key, kept)| (&**key, kept_v1(kept))).collect(),
+    };
+    seal(&batch_no.to_be_bytes(), &value)
+}
+
+pub fn decode_segment(batch_no: u64, bytes: &[u8]) -> Result<Segment, Broken> {
+    let it: SegmentV1<'_> = unseal(&batch_no.to_be_bytes(), bytes)?;
+    let changes = (it.first_seq..).zip(it.operations).map(|(seq, operation)| match operation {
+        OperationV1::Update(it) => change(seq, it),
+    });
+    let keys = it.keys.into_iter().map(|(key, it)| Ok((key.into(), kept(it)?)));
+    Ok(Segment {
+        first_seq: it.first_seq,
+        updated_at: TimestampMs(it.updated_at),
+        changes: changes.collect::<Result<_, Broken>>()?,
+        keys: keys.collect::<Result<_, Broken>>()?,
+    })
+}
+
+fn change(seq: u64, it: ChangeV1<'_>) -> Result<Change, Broken> {
+    Ok(Change {
+        seq,
+        job_id: JobId::parse(it.job_id).map_err(broken)?,
+        applied: it.applied,
+        is_heartbeat: it.is_heartbeat,
+        at: TimestampMs(it.at),
+        status: status(it.status)?,
+        kind: kind(it.kind)?,
+        previous: it.previous.map(status).transpose()?,
+        previous_kind: it.previous_kind.map(kind).transpose()?,
+        pipeline: pipeline(it.pipeline)?,
+        previous_pipeline: it.previous_pipeline.map(pipeline).transpose()?,
+        attempt: it.attempt,
+        attempt_given: it.attempt_given,
+        error: it.error.map(Into::into),
+        message: it.message.map(Into::into),
+        progress: it.progress,
+        labels: it.labels.map(labels).transpose()?,
+    })
+}
+
+fn operation_v1(it: &Change) -> OperationV1<'_> {
+    OperationV1::Update(ChangeV1 {
+        job_id: it.job_id.as_str(),
+        applied: it.applied,
+        is_heartbeat: it.is_heartbeat,
+        at: it.at.0,
+        status: it.status.as_str(),
+        kind: kind_number(it.kind),
+        previous: it.previous.as_ref().map(Status::as_str),
+        previous_kind: it.previous_kind.map(kind_number),
+        pipeline: it.pipeline.as_str(),
+        previous_pipeline: it.previous_pipeline.as_ref().map(PipelineName::as_str),
+        attempt: it.attempt,
+        attempt_given: it.attempt_given,
+        error: it.error.as_deref(),
+        message: it.message.as_deref(),
+        progress: it.progress,
+        labels: it.labels.as_ref().map(|labels| labels.iter().collect()),
+    })
+}

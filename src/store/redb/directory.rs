@@ -1,0 +1,274 @@
+//! The data directory: what is done to its files before redb sees them.
+//!
+//! ```text
+//! LOCK           held by flock for the life of the process; empty after a clean stop
+//! STORE          store id and format; written and synced last, marks the directory as initialised
+//! INITIALISING   there while a new store is being made: what lies beside it holds no update
+//! journal.redb   the recovery log
+//! tables.redb    the folded state
+//! ```
+//!
+//! Nothing is ever created over an initialised store: a file that is missing, empty or not a plain
+//! file is refused, untouched, and the message names the way back.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Advice, FileType, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::store::OpenError;
+
+/// The layout of the two redb files; raised when an older build could not read them.
+pub const FORMAT_VERSION: u32 = 1;
+pub const JOURNAL: &str = "journal.redb";
+pub const TABLES: &str = "tables.redb";
+const LOCK: &str = "LOCK";
+const STORE: &str = "STORE";
+const INITIALISING: &str = "INITIALISING";
+const OWN_FILES: [&str; 5] = [LOCK, STORE, INITIALISING, JOURNAL, TABLES];
+
+const FILE_MODE: Mode = Mode::from_raw_mode(0o600);
+const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o700);
+
+/// A locked data directory. Dropping it releases the lock.
+#[derive(Debug)]
+pub struct Directory {
+    path: PathBuf,
+    handle: OwnedFd,
+    lock: File,
+    /// False if the last process did not stop cleanly.
+    pub was_clean: bool,
+}
+
+impl Directory {
+    /// Creates the directory if it is missing, checks that it is ours, and locks it.
+    ///
+    /// # Errors
+    /// [`OpenError`]: in use, not a place for a store, or refused by the system.
+    pub fn lock(path: &Path) -> Result<Self, OpenError> {
+        let is_new = create(path)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let handle = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| failed(path, e))?;
+        let is_initialised = path.join(STORE).exists() || path.join(LOCK).exists();
+        if !is_new && !is_initialised {
+            refuse_foreign(path)?;
+        }
+        rustix::fs::fchmod(&handle, DIRECTORY_MODE).map_err(|e| failed(path, e))?;
+        let flags = OFlags::RDWR | OFlags::CREATE;
+        let mut lock = File::from(open_plain(&handle, path, LOCK, flags)?);
+        let mut pid = String::new();
+        let unreadable = |e: std::io::Error| failed(&path.join(LOCK), e);
+        lock.read_to_string(&mut pid).map_err(unreadable)?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                let directory = path.display().to_string();
+                return Err(OpenError::Locked { directory, pid: pid.trim().to_owned() });
+            }
+            Err(error) => return Err(failed(&path.join(LOCK), error)),
+        }
+        let was_clean = pid.is_empty();
+        let directory = Self { path: path.to_owned(), handle, lock, was_clean };
+        directory.write_pid(&format!("{}\n", std::process::id()))?;
+        Ok(directory)
+    }
+
+    fn write_pid(&self, text: &str) -> Result<(), OpenError> {
+        let written = self.lock.set_len(0).and_then(|()| {
+            use std::os::unix::fs::FileExt;
+            self.lock.write_all_at(text.as_bytes(), 0)
+        });
+        written.map_err(|error| failed(&self.path.join(LOCK), error))
+    }
+
+    /// Marks the stop as clean. Call it when both files are closed.
+    ///
+    /// # Errors
+    /// [`OpenError::Failed`]; the next start then only takes more care.
+    pub fn mark_clean(&self) -> Result<(), OpenError> {
+        self.write_pid("")
+    }
+
+    /// The id of the store that lives here; `None` in a directory that never held one.
+    ///
+    /// # Errors
+    /// [`OpenError::Damaged`] if there is a store without its `STORE` file, or a foreign one.
+    pub fn store_id(&self) -> Result<Option<String>, OpenError> {
+        let file = self.path.join(STORE);
+        if !file.exists() {
+            return self.leftovers().map(|()| None);
+        }
+        let mut text = String::new();
+        let mut store = File::from(open_plain(&self.handle, &self.path, STORE, OFlags::RDONLY)?);
+        let damaged = |what: &str| damaged(&file, what, WAY_BACK);
+        store.read_to_string(&mut text).map_err(|_| damaged("it is not text"))?;
+        let mut lines = text.lines();
+        let (title, format, id) = (lines.next(), lines.next(), lines.next());
+        if title != Some("jobslate store") {
+            return Err(damaged("it is not the mark of a jobslate store"));
+        }
+        let version = format.and_then(|it| it.strip_prefix("format ")).unwrap_or("missing");
+        if version != FORMAT_VERSION.to_string() {
+            let what =
+                format!("the store's format is {version}, this build reads {FORMAT_VERSION}");
+            return Err(damaged(&what));
+        }
+        let id = id.and_then(|it| it.strip_prefix("id ")).filter(|it| !it.is_empty());
+        self.remove(INITIALISING)?;
+        id.map(|id| Some(id.to_owned())).ok_or_else(|| damaged("it names no store id"))
+    }
+
+    /// Clears what an interrupted first start left; refuses a store that lost its `STORE` file.
+    fn leftovers(&self) -> Result<(), OpenError> {
+        let is_interrupted = self.path.join(INITIALISING).exists();
+        for name in [JOURNAL, TABLES] {
+            let file = self.path.join(name);
+            match (file.symlink_metadata().is_ok(), is_interrupted) {
+                (false, _) => {}
+                (true, true) => self.remove(name)?,
+                (true, false) => {
+                    let what = "it is here, but the STORE file that belongs to it is missing";
+                    return Err(damaged(&file, what, WAY_BACK));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes that a store is being made, so that a crash before [`finish`](Self::finish) leaves
+    /// nothing that looks like one.
+    pub fn begin(&self) -> Result<(), OpenError> {
+        self.write_small(INITIALISING, "a new store is being made here\n")
+    }
+
+    /// Marks the directory as initialised: from now on its files are expected.
+    pub fn finish(&self, store_id: &str) -> Result<(), OpenError> {
+        self.write_small(
+            STORE,
+            &format!("jobslate store\nformat {FORMAT_VERSION}\nid {store_id}\n"),
+        )?;
+        self.remove(INITIALISING)
+    }
+
+    /// Creates an empty file for a new store.
+    pub fn create_file(&self, name: &str) -> Result<File, OpenError> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
+        open_plain(&self.handle, &self.path, name, flags).map(File::from)
+    }
+
+    /// Opens a file of an initialised store: plain, not empty, synced, and after an unclean stop
+    /// read from the disk again instead of from pages that the kernel may wrongly believe clean.
+    pub fn open_file(&self, name: &str) -> Result<File, OpenError> {
+        let path = self.path.join(name);
+        let file = match open_plain(&self.handle, &self.path, name, OFlags::RDWR) {
+            Err(_) if path.symlink_metadata().is_err() => {
+                return Err(damaged(&path, "it is missing", WAY_BACK));
+            }
+            file => File::from(file?),
+        };
+        let metadata = file.metadata().map_err(|e| failed(&path, e))?;
+        if metadata.len() == 0 {
+            return Err(damaged(&path, "it is empty", WAY_BACK));
+        }
+        rustix::fs::fchmod(&file, FILE_MODE).map_err(|e| failed(&path, e))?;
+        rustix::fs::fsync(&file).map_err(|e| failed(&path, e))?;
+        if !self.was_clean {
+            rustix::fs::fadvise(&file, 0, None, Advice::DontNeed).map_err(|e| failed(&path, e))?;
+        }
+        Ok(file)
+    }
+
+    /// Makes created and renamed names durable.
+    pub fn sync(&self) -> Result<(), OpenError> {
+        rustix::fs::fsync(&self.handle).map_err(|e| failed(&self.path, e))
+    }
+
+    pub fn path_of(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    fn write_small(&self, name: &str, text: &str) -> Result<(), OpenError> {
+        let path = self.path.join(name);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
+        let mut file = File::from(open_plain(&self.handle, &self.path, name, flags)?);
+        file.write_all(text.as_bytes()).map_err(|e| failed(&path, e))?;
+        file.sync_all().map_err(|e| failed(&path, e))?;
+        self.sync()
+    }
+
+    fn remove(&self, name: &str) -> Result<(), OpenError> {
+        match rustix::fs::unlinkat(&self.handle, name, rustix::fs::AtFlags::empty()) {
+            Ok(()) => self.sync(),
+            Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(failed(&self.path.join(name), error)),
+        }
+    }
+}
+
+/// What to do about a store that is not whole.
+pub const WAY_BACK: &str =
+    "restore a copy of the whole data directory, or move it away and start with an empty one";
+
+pub fn damaged(file: &Path, what: &str, way_back: &str) -> OpenError {
+    let (file, what, way_back) = (file.display().to_string(), what.into(), way_back.into());
+    OpenError::Damaged { file, what, way_back }
+}
+
+pub fn failed(file: &Path, error: impl std::fmt::Display) -> OpenError {
+    OpenError::Failed { file: file.display().to_string(), what: error.to_string() }
+}
+
+/// Makes the directory and its parents; true if it was not there.
+fn create(path: &Path) -> Result<bool, OpenError> {
+    use std::os::unix::fs::DirBuilderExt;
+    if path.is_dir() {
+        return Ok(false);
+    }
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|error| failed(path, error))?;
+    let parent = path.parent().filter(|it| !it.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    let synced = File::open(parent).and_then(|parent| parent.sync_all());
+    synced.map_err(|error| failed(parent, error))?;
+    Ok(true)
+}
+
+/// A directory of somebody else must not get our files, nor our permissions.
+fn refuse_foreign(path: &Path) -> Result<(), OpenError> {
+    let names = std::fs::read_dir(path).map_err(|error| failed(path, error))?;
+    for name in names {
+        let name = name.map_err(|error| failed(path, error))?.file_name();
+        let is_ours = OWN_FILES.iter().any(|own| name == *own) || name == "lost+found";
+        if !is_ours {
+            let what = format!("it holds {name:?} and no jobslate store");
+            return Err(damaged(path, &what, "choose an empty or a new directory"));
+        }
+    }
+    Ok(())
+}
+
+/// Opens a plain file of the directory, without following a link.
+fn open_plain(
+    handle: &OwnedFd,
+    directory: &Path,
+    name: &str,
+    flags: OFlags,
+) -> Result<OwnedFd, OpenError> {
+    let path = directory.join(name);
+    // Without O_NONBLOCK a pipe in the file's place would hang the open.
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = match rustix::fs::openat(handle, name, flags, FILE_MODE) {
+        Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => {
+            return Err(damaged(&path, "it is not a plain file", WAY_BACK));
+        }
+        file => file.map_err(|error| failed(&path, error))?,
+    };
+    let stat = rustix::fs::fstat(&file).map_err(|error| failed(&path, error))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(damaged(&path, "it is not a plain file", WAY_BACK));
+    }
+    Ok(file)
+}

@@ -1,0 +1,272 @@
+//! The file under redb: every write and sync counted, and nothing written before it is sure.
+//!
+//! redb repairs and commits while it opens a file. So that a file which is refused in the end stays
+//! untouched, the disk holds back all changes while the store opens, and [`Hold::release`] lets
+//! them through in their order, syncs included, once everything was found whole.
+
+use std::collections::HashMap;
+use std::io;
+use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use redb::{BackendError, StorageBackend};
+
+/// What the store asked the system for, since it was opened. Clones share their numbers.
+#[derive(Clone, Debug, Default)]
+pub struct DiskCounters {
+    written_bytes: Arc<AtomicU64>,
+    syncs: Arc<AtomicU64>,
+    length_bytes: Arc<AtomicU64>,
+}
+
+impl DiskCounters {
+    pub fn written_bytes(&self) -> u64 {
+        self.written_bytes.load(Ordering::Relaxed)
+    }
+
+    pub fn syncs(&self) -> u64 {
+        self.syncs.load(Ordering::Relaxed)
+    }
+
+    /// The length of the file; it may hold holes.
+    pub fn length_bytes(&self) -> u64 {
+        self.length_bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// A backend that counts, can hold changes back, and hands everything else on, locks too.
+#[derive(Debug)]
+pub struct Disk<B> {
+    inner: Arc<B>,
+    counters: DiskCounters,
+    hold: Arc<Hold<B>>,
+}
+
+impl<B: StorageBackend> Disk<B> {
+    /// A disk that holds back its changes until the second value lets them through.
+    ///
+    /// # Errors
+    /// If the length of the file cannot be read.
+    pub fn holding(inner: B, counters: DiskCounters) -> io::Result<(Self, Arc<Hold<B>>)> {
+        let inner = Arc::new(inner);
+        let held = RwLock::new(Some(Held::new(inner.len()?)));
+        let hold = Arc::new(Hold { inner: inner.clone(), is_held: true.into(), held });
+        Ok((Self { inner, counters, hold: hold.clone() }, hold))
+    }
+}
+
+/// The changes that a disk holds back.
+#[derive(Debug)]
+pub struct Hold<B> {
+    inner: Arc<B>,
+    /// Spares the lock once nothing is held any more.
+    is_held: AtomicBool,
+    held: RwLock<Option<Held>>,
+}
+
+impl<B: StorageBackend> Hold<B> {
+    /// Does what was held back, in its order, and holds nothing back from now on.
+    ///
+    /// # Errors
+    /// What the file refuses; it is then as after a crash at that point.
+    pub fn release(&self) -> io::Result<()> {
+        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        let operations = held.take().map(|held| held.operations).unwrap_or_default();
+        for operation in operations {
+            match operation {
+                Operation::Write(offset, data) => self.inner.write(offset, &data)?,
+                Operation::SetLength(length) => self.inner.set_len(length)?,
+                Operation::Sync => self.inner.sync_data()?,
+            }
+        }
+        self.is_held.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    /// Calls `act` with what is held, or gives `None` if nothing is held back any more.
+    fn look<T>(&self, act: impl FnOnce(&Held) -> io::Result<T>) -> io::Result<Option<T>> {
+        if !self.is_held.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        held.as_ref().map(act).transpose()
+    }
+
+    /// As [`look`](Self::look), to change it.
+    fn change<T>(&self, act: impl FnOnce(&mut Held) -> io::Result<T>) -> io::Result<Option<T>> {
+        if !self.is_held.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        held.as_mut().map(act).transpose()
+    }
+}
+
+#[derive(Debug)]
+enum Operation {
+    Write(u64, Box<[u8]>),
+    SetLength(u64),
+    Sync,
+}
+
+const PAGE_BYTES: u64 = 4096;
+
+/// Held changes: as they came, and as whole pages to read from.
+#[derive(Debug)]
+struct Held {
+    operations: Vec<Operation>,
+    pages: HashMap<u64, Box<[u8]>>,
+    length: u64,
+    /// The shortest that the file has been: behind it, the file's old bytes do not count.
+    floor: u64,
+}
+
+impl Held {
+    fn new(length: u64) -> Self {
+        Self { operations: Vec::new(), pages: HashMap::new(), length, floor: length }
+    }
+
+    fn read(&self, inner: &impl StorageBackend, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let end = offset.saturating_add(out.len() as u64);
+        if end > self.length {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.read_old(inner, offset, out)?;
+        for number in offset / PAGE_BYTES..=end / PAGE_BYTES {
+            let Some(page) = self.pages.get(&number) else { continue };
+            overlay(page, number * PAGE_BYTES, out, offset);
+        }
+        Ok(())
+    }
+
+    /// What the file had before, as far as it counts; zeros behind that.
+    fn read_old(&self, inner: &impl StorageBackend, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let old = self.floor.saturating_sub(offset).min(out.len() as u64);
+        let (old, new) = out.split_at_mut(usize::try_from(old).unwrap_or(0));
+        new.fill(0);
+        if old.is_empty() { Ok(()) } else { inner.read(offset, old) }
+    }
+
+    fn write(&mut self, inner: &impl StorageBackend, offset: u64, data: &[u8]) -> io::Result<()> {
+        let end = offset + data.len() as u64;
+        for number in offset / PAGE_BYTES..end.div_ceil(PAGE_BYTES) {
+            let start = number * PAGE_BYTES;
+            if !self.pages.contains_key(&number) {
+                let mut page = vec![0; PAGE_BYTES as usize].into_boxed_slice();
+                self.read_old(inner, start, &mut page)?;
+                self.pages.insert(number, page);
+            }
+            if let Some(page) = self.pages.get_mut(&number) {
+                overlay(data, offset, page, start);
+            }
+        }
+        self.operations.push(Operation::Write(offset, data.into()));
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.operations.push(Operation::Sync);
+        Ok(())
+    }
+
+    fn set_length(&mut self, length: u64) -> io::Result<()> {
+        // What is cut off must read as zeros if the file grows again.
+        self.pages.retain(|number, _| number * PAGE_BYTES < length);
+        if let Some(page) = self.pages.get_mut(&(length / PAGE_BYTES))
+            && let Some(rest) = page.get_mut((length % PAGE_BYTES) as usize..)
+        {
+            rest.fill(0);
+        }
+        (self.length, self.floor) = (length, self.floor.min(length));
+        self.operations.push(Operation::SetLength(length));
+        Ok(())
+    }
+}
+
+/// Copies what `from`, which stands at `from_start`, has of `to`, which stands at `to_start`.
+fn overlay(from: &[u8], from_start: u64, to: &mut [u8], to_start: u64) {
+    let start = from_start.max(to_start);
+    let end = (from_start + from.len() as u64).min(to_start + to.len() as u64);
+    let range = |begin: u64| Some((start - begin) as usize..end.checked_sub(begin)? as usize);
+    let from = range(from_start).and_then(|range| from.get(range));
+    let to = range(to_start).and_then(|range| to.get_mut(range));
+    if let (Some(from), Some(to)) = (from, to) {
+        to.copy_from_slice(from);
+    }
+}
+
+impl<B: StorageBackend> StorageBackend for Disk<B> {
+    fn len(&self) -> io::Result<u64> {
+        let held = self.hold.look(|held| Ok(held.length))?;
+        let length = held.map_or_else(|| self.inner.len(), Ok)?;
+        self.counters.length_bytes.store(length, Ordering::Relaxed);
+        Ok(length)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        match self.hold.look(|held| held.read(&*self.inner, offset, out))? {
+            Some(()) => Ok(()),
+            None => self.inner.read(offset, out),
+        }
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        if self.hold.change(|held| held.set_length(length))?.is_none() {
+            self.inner.set_len(length)?;
+        }
+        self.counters.length_bytes.store(length, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.counters.syncs.fetch_add(1, Ordering::Relaxed);
+        match self.hold.change(Held::sync)? {
+            Some(()) => Ok(()),
+            None => self.inner.sync_data(),
+        }
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.counters.written_bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
+        match self.hold.change(|held| held.write(&*self.inner, offset, data))? {
+            Some(()) => Ok(()),
+            None => self.inner.write(offset, data),
+        }
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.inner.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.inner.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(
+        &self,
+        start: Bound<u64>,
+        end: Bound<u64>,
+    ) -> Result<bool, BackendError> {
+        self.inner.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.inner.query_lock_range(start, end)
+    }
+}
+
+#[cfg(test)]
+mod tests;

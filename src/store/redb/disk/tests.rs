@@ -1,0 +1,51 @@
+use redb::backends::InMemoryBackend;
+
+use super::*;
+
+fn content(backend: &impl StorageBackend) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(backend.len().unwrap()).unwrap()];
+    backend.read(0, &mut bytes).unwrap();
+    bytes
+}
+
+/// Plays the same operations on a held disk and on a plain one.
+fn play(operations: &[(u8, u64, usize)]) {
+    let file = || {
+        let file = InMemoryBackend::new();
+        file.set_len(10_000).unwrap();
+        file.write(0, &[9; 10_000]).unwrap();
+        file
+    };
+    let plain = file();
+    let (disk, hold) = Disk::holding(file(), DiskCounters::default()).unwrap();
+    for (number, (kind, place, size)) in (1..).zip(operations.iter().copied()) {
+        let length = plain.len().unwrap();
+        match kind {
+            0 => {
+                plain.set_len(place).unwrap();
+                disk.set_len(place).unwrap();
+            }
+            1 => disk.sync_data().unwrap(),
+            _ if place + size as u64 <= length => {
+                plain.write(place, &vec![number; size]).unwrap();
+                disk.write(place, &vec![number; size]).unwrap();
+            }
+            _ => assert!(disk.read(place, &mut vec![0; size]).is_err() || size == 0),
+        }
+        assert_eq!(content(&plain), content(&disk));
+    }
+    assert_eq!(content(&*hold.inner), vec![9; 10_000], "nothing was written yet");
+    hold.release().unwrap();
+    assert_eq!(content(&plain), content(&*hold.inner));
+    disk.set_len(5).unwrap();
+    assert_eq!(hold.inner.len().unwrap(), 5, "nothing is held back any more");
+}
+
+proptest::proptest! {
+    #[test]
+    fn a_held_disk_reads_as_if_it_were_written_and_writes_nothing(
+        operations in proptest::collection::vec((0..4_u8, 0..20_000_u64, 0..9_000_usize), 0..12),
+    ) {
+        play(&operations);
+    }
+}

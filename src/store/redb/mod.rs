@@ -1,0 +1,25 @@
+//! The store on disk: a small, hot journal and large, cold tables, both redb files.
+//!
+//! ```text
+//! append:  decide -> one segment into journal.redb, commit, sync -> publish to the tail
+//! fold:    the tail's jobs in key order and its segments -> tables.redb, with a mark
+//! open:    the mark, then the journal's segments after it, replayed into the tail
+//! ```
+//!
+//! redb is known in this room alone.
+
+mod check;
+mod codec;
+mod directory;
+mod disk;
+mod fold;
+mod folder;
+mod journal;
+mod open;
+mod page;
+mod reader;
+mod schema;
+mod tail;
+mod writer;
+
+pub use open::open;

@@ -1,0 +1,306 @@
+//! Opening a store: the directory, the two files, their agreement, the replay.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use redb::backends::FileBackend;
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageError};
+
+use super::check::{mark, stored_counts};
+use super::codec::{Mark, Segment, decode_identity, encode_identity};
+use super::directory::{Directory, FORMAT_VERSION, JOURNAL, TABLES, WAY_BACK, damaged, failed};
+use super::disk::{Disk, DiskCounters, Hold};
+use super::folder::Folder;
+use super::journal::Journal;
+use super::reader::RedbReader;
+use super::schema::{
+    BY_PIPELINE, BY_STATUS, COUNTS, FEED, IDENTITY, IDENTITY_KEY, JOBS, KEYS, KEYS_BY_AGE, META,
+    SEGMENTS,
+};
+use super::tail::{Publication, Tail, read_record};
+use super::writer::{RedbWriter, appendix};
+use crate::model::{Counts, TimestampMs, apply};
+use crate::store::{OpenError, OpenHooks, Sides, StoreError, StoreOptions};
+
+/// The journal's part of the page cache: its pages are written once and not read again.
+const JOURNAL_CACHE_PART: usize = 8;
+
+/// Opens the store in `options.directory`, or makes a new one in an empty directory.
+///
+/// Reads both files whole (redb verifies every page), replays what is not folded, and starts the
+/// folder thread.
+///
+/// # Errors
+/// [`OpenError`]: in use, damaged (nothing was changed), or refused by the system.
+pub fn open(options: StoreOptions, hooks: OpenHooks) -> Result<Sides, OpenError> {
+    let directory = Directory::lock(&options.directory)?;
+    (hooks.progress)(0);
+    let (store_id, files) = match directory.store_id()? {
+        Some(store_id) => {
+            let files = Files::open(&directory, &store_id, &options, &hooks)?;
+            (store_id, files)
+        }
+        None => {
+            let store_id = uuid::Uuid::now_v7().to_string();
+            let files = Files::create(&directory, &store_id, &options)?;
+            (store_id, files)
+        }
+    };
+    (hooks.progress)(70);
+    let Files { journal, tables, journal_disk, tables_disk, holds } = files;
+    let path = directory.path_of(JOURNAL);
+    let journal =
+        Journal::new(journal, options.trim_segments_max).map_err(|it| closed(&path, it))?;
+    let tables = Arc::new(tables);
+    let (tail, mark) = restore(&directory, &journal, &tables, &hooks)?;
+    for (name, hold) in [JOURNAL, TABLES].into_iter().zip(holds) {
+        hold.release().map_err(|error| failed(&directory.path_of(name), error))?;
+    }
+    let tail = Arc::new(tail);
+    let folder = Folder::start(tables, tail.clone(), options.clone(), hooks.clone(), mark);
+    let folder = folder.map_err(|error| failed(&options.directory, error))?;
+    (hooks.progress)(100);
+    let reader = RedbReader {
+        tail: tail.clone(),
+        folder: folder.status(),
+        journal_disk,
+        tables_disk,
+        kept_age_max: options.idempotency_age_max,
+        store_id,
+    };
+    let writer = RedbWriter {
+        options,
+        journal,
+        tail,
+        folder,
+        directory,
+        active_since: None,
+        idle_since: None,
+        has_appended: false,
+        failure: None,
+    };
+    Ok((Box::new(writer), Arc::new(reader)))
+}
+
+/// The two open databases.
+struct Files {
+    journal: Database,
+    tables: Database,
+    journal_disk: DiskCounters,
+    tables_disk: DiskCounters,
+    holds: [Arc<Hold<FileBackend>>; 2],
+}
+
+impl Files {
+    /// Makes a new store: both files with their tables and their identity, then the mark of it.
+    fn create(
+        directory: &Directory,
+        store_id: &str,
+        options: &StoreOptions,
+    ) -> Result<Self, OpenError> {
+        directory.begin()?;
+        let files = Self::with(directory, options, |name| directory.create_file(name))?;
+        let tables = [JOBS, BY_STATUS, BY_PIPELINE, FEED, COUNTS, KEYS, KEYS_BY_AGE, META];
+        for (name, db, definitions) in
+            [(JOURNAL, &files.journal, &[SEGMENTS][..]), (TABLES, &files.tables, &tables[..])]
+        {
+            let path = directory.path_of(name);
+            let make = || -> Result<(), redb::Error> {
+                let mut txn = db.begin_write()?;
+                txn.set_quick_repair(name == TABLES);
+                for definition in definitions {
+                    txn.open_table(*definition)?;
+                }
+                let identity = encode_identity(IDENTITY_KEY, FORMAT_VERSION, store_id);
+                txn.open_table(IDENTITY)?.insert(IDENTITY_KEY, identity.as_slice())?;
+                Ok(txn.commit()?)
+            };
+            make().map_err(|error| failed(&path, error))?;
+        }
+        for hold in &files.holds {
+            hold.release().map_err(|error| failed(&options.directory, error))?;
+        }
+        directory.sync()?;
+        directory.finish(store_id)?;
+        Ok(files)
+    }
+
+    /// Opens the files of an initialised store.
+    fn open(
+        directory: &Directory,
+        store_id: &str,
+        options: &StoreOptions,
+        hooks: &OpenHooks,
+    ) -> Result<Self, OpenError> {
+        let files = Self::with(directory, options, |name| {
+            let file = directory.open_file(name);
+            (hooks.progress)(if name == JOURNAL { 5 } else { 20 });
+            file
+        })?;
+        for (name, db) in [(JOURNAL, &files.journal), (TABLES, &files.tables)] {
+            check_identity(db, &directory.path_of(name), store_id)?;
+        }
+        Ok(files)
+    }
+
+    fn with(
+        directory: &Directory,
+        options: &StoreOptions,
+        file: impl Fn(&str) -> Result<File, OpenError>,
+    ) -> Result<Self, OpenError> {
+        let (journal_disk, tables_disk) = (DiskCounters::default(), DiskCounters::default());
+        let journal_cache = options.cache_bytes / JOURNAL_CACHE_PART;
+        let open = |name: &str, cache_bytes: usize, counters: &DiskCounters| {
+            open_database(file(name)?, &directory.path_of(name), cache_bytes, counters.clone())
+        };
+        let (journal, held_journal) = open(JOURNAL, journal_cache, &journal_disk)?;
+        let tables_cache = options.cache_bytes - journal_cache;
+        let (tables, held_tables) = open(TABLES, tables_cache, &tables_disk)?;
+        let holds = [held_journal, held_tables];
+        Ok(Self { journal, tables, journal_disk, tables_disk, holds })
+    }
+}
+
+/// Opens a file with redb, every page verified. Nothing is written to it before the release.
+fn open_database(
+    file: File,
+    path: &Path,
+    cache_bytes: usize,
+    counters: DiskCounters,
+) -> Result<(Database, Arc<Hold<FileBackend>>), OpenError> {
+    let backend = FileBackend::new(file).map_err(|error| failed(path, error))?;
+    let (disk, hold) = Disk::holding(backend, counters).map_err(|it| failed(path, it))?;
+    let opened = Builder::new()
+        .set_cache_size(cache_bytes)
+        .set_check_integrity_on_open(true)
+        .create_with_backend(disk);
+    opened.map(|db| (db, hold)).map_err(|error| refused(path, &error))
+}
+
+/// redb's reasons for not opening a file, by who must act.
+fn refused(path: &Path, error: &DatabaseError) -> OpenError {
+    match error {
+        // redb reports a file that is not its own as invalid data, and one that ends too early as
+        // an unexpected end.
+        DatabaseError::Storage(StorageError::Io(io))
+            if !matches!(
+                io.kind(),
+                std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof
+            ) =>
+        {
+            failed(path, error)
+        }
+        DatabaseError::DatabaseAlreadyOpen => failed(path, error),
+        _ => damaged(path, &error.to_string(), WAY_BACK),
+    }
+}
+
+fn check_identity(db: &Database, path: &Path, store_id: &str) -> Result<(), OpenError> {
+    let read = || -> Result<Option<Vec<u8>>, redb::Error> {
+        let identity = db.begin_read()?.open_table(IDENTITY)?;
+        Ok(identity.get(IDENTITY_KEY)?.map(|value| value.value().to_vec()))
+    };
+    let bytes = read().map_err(|error| damaged(path, &error.to_string(), WAY_BACK))?;
+    let bytes = bytes.ok_or_else(|| damaged(path, "it names no store", WAY_BACK))?;
+    let identity = decode_identity(IDENTITY_KEY, &bytes);
+    let (version, id) = identity.map_err(|it| damaged(path, &it.0, WAY_BACK))?;
+    if version != FORMAT_VERSION {
+        let what = format!("its format is {version}, this build reads {FORMAT_VERSION}");
+        return Err(damaged(path, &what, "open it with the build that wrote it"));
+    }
+    if id != store_id {
+        let what = format!("it belongs to store {id}, the directory to store {store_id}");
+        return Err(damaged(path, &what, WAY_BACK));
+    }
+    Ok(())
+}
+
+fn closed(path: &Path, error: StoreError) -> OpenError {
+    match error {
+        StoreError::Failed(what) => failed(path, what),
+        corrupt @ StoreError::CorruptRecord { .. } => damaged(path, &corrupt.to_string(), WAY_BACK),
+    }
+}
+
+/// The tail as it was: what the tables have, and the journal's segments after their mark.
+fn restore(
+    directory: &Directory,
+    journal: &Journal,
+    tables: &Arc<Database>,
+    hooks: &OpenHooks,
+) -> Result<(Tail, Mark), OpenError> {
+    let tables_path = directory.path_of(TABLES);
+    let in_tables = |error| closed(&tables_path, error);
+    let tail = Tail::new(tables.clone(), Counts::default(), 0, TimestampMs(0));
+    let view = tail.view().map_err(in_tables)?;
+    let mark = mark(&view).map_err(in_tables)?;
+    let counts = stored_counts(&view).map_err(in_tables)?;
+    drop(view);
+    let journal_path = directory.path_of(JOURNAL);
+    let (first, last) = (journal.first(), journal.last());
+    if last < mark.batch_no || first > mark.batch_no + 1 {
+        let what = format!(
+            "it holds the batches {first} to {last}, the tables were folded through {}",
+            mark.batch_no
+        );
+        return Err(damaged(&journal_path, &what, WAY_BACK));
+    }
+    let tail = Tail::new(tables.clone(), counts, mark.last_seq, TimestampMs(mark.updated_at));
+    let (mut batch_no, mut last_seq) = (mark.batch_no, mark.last_seq);
+    let (total, from) = ((last - mark.batch_no).max(1), mark.batch_no);
+    let replayed = journal.replay(mark.batch_no, |number, segment, bytes| {
+        if number != batch_no + 1 || segment.first_seq != last_seq + 1 {
+            let what = format!(
+                "batch {number} with seq {} follows batch {batch_no} with seq {last_seq}",
+                segment.first_seq
+            );
+            return Err(corrupt(number, what));
+        }
+        (batch_no, last_seq) = (number, last_seq + segment.changes.len() as u64);
+        let done = u8::try_from((number - from) * 30 / total).unwrap_or(30);
+        (hooks.progress)(70 + done.min(30));
+        replay(&tail, number, segment, bytes)
+    });
+    replayed.map_err(|error| closed(&journal_path, error))?;
+    Ok((tail, mark))
+}
+
+fn corrupt(batch_no: u64, what: String) -> StoreError {
+    StoreError::CorruptRecord { table: "segments", key: batch_no.to_string(), what }
+}
+
+/// Publishes one segment of the journal again, as its writer did.
+fn replay(
+    tail: &Tail,
+    batch_no: u64,
+    segment: Segment,
+    bytes: Arc<[u8]>,
+) -> Result<(), StoreError> {
+    let view = tail.view()?;
+    let jobs = view.table(JOBS)?;
+    let mut records = std::collections::HashMap::new();
+    for change in &segment.changes {
+        let before =
+            match records.remove(&change.job_id).or_else(|| view.tail_record(&change.job_id)) {
+                Some(record) => Some(record),
+                None => read_record(&jobs, &change.job_id)?,
+            };
+        if before.as_ref().map(|it| it.status) != change.previous {
+            let what = format!("seq {} does not follow the status in the tables", change.seq);
+            return Err(corrupt(batch_no, what));
+        }
+        let after = apply(before.map(Arc::unwrap_or_clone), change, segment.updated_at);
+        records.insert(change.job_id.clone(), Arc::new(after));
+    }
+    drop((jobs, view));
+    // A stale change leaves the record as it was, and in the tables.
+    records.retain(|_, record| record.seq >= segment.first_seq);
+    let appendix = appendix(batch_no, &segment, bytes);
+    let Segment { changes, keys, .. } = segment;
+    tail.publish(Publication { appendix, changes, records, keys });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,229 @@
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use super::*;
+use crate::model::{JobId, Request, Update};
+
+/// A directory with a store in it, and what the store was left with.
+struct Home {
+    directory: tempfile::TempDir,
+}
+
+impl Home {
+    fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn options(&self) -> StoreOptions {
+        StoreOptions {
+            directory: self.directory.path().to_owned(),
+            cache_bytes: 1 << 20,
+            ..StoreOptions::default()
+        }
+    }
+
+    fn open(&self) -> Result<Sides, OpenError> {
+        open(self.options(), OpenHooks::default())
+    }
+
+    /// A home whose store holds `jobs` jobs, stopped cleanly or killed.
+    fn with_jobs(jobs: usize, is_clean: bool) -> Self {
+        let home = Self::new();
+        let (mut write, _read) = home.open().unwrap();
+        for job in 0..jobs {
+            let update = Update::status(&format!("job-{job}"), "queued").unwrap();
+            write.append(&[Request::new(vec![update])], TimestampMs(1_764_000_000_000)).unwrap();
+        }
+        if is_clean {
+            write.close().unwrap();
+        }
+        home
+    }
+
+    fn jobs(&self) -> u64 {
+        let (_write, read) = self.open().unwrap();
+        assert_eq!(read.check().unwrap().problems, Vec::<String>::new());
+        read.counts().0.total()
+    }
+
+    /// Opens, expects a refusal that names `file`, and that no file was touched.
+    fn refuses(&self, file: &str) -> String {
+        let before = self.contents();
+        let error = match self.open() {
+            Ok(_) => panic!("a store with a bad {file} opens"),
+            Err(error) => error,
+        };
+        assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains(file), "{text}");
+        assert!(text.contains("restore") || text.contains("choose"), "the way back: {text}");
+        assert_eq!(before, self.contents(), "the files are untouched");
+        text
+    }
+
+    fn contents(&self) -> Vec<(String, Vec<u8>)> {
+        let names = [JOURNAL, TABLES, "STORE"];
+        let read = |name: &str| std::fs::read(self.path(name)).unwrap_or_default();
+        names.map(|name| (name.to_owned(), read(name))).into()
+    }
+}
+
+#[test]
+fn a_store_lives_through_a_clean_stop_and_a_kill() {
+    assert_eq!(Home::with_jobs(20, true).jobs(), 20);
+    let home = Home::with_jobs(20, false);
+    assert_eq!(home.jobs(), 20);
+    assert_eq!(home.jobs(), 20);
+}
+
+#[test]
+fn the_directory_and_its_files_belong_to_their_owner_alone() {
+    let home = Home::with_jobs(1, true);
+    let mode = |path: PathBuf| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(home.directory.path().to_owned()), 0o700);
+    for name in ["LOCK", "STORE", JOURNAL, TABLES] {
+        assert_eq!(mode(home.path(name)), 0o600, "{name}");
+    }
+}
+
+#[test]
+fn a_second_opener_is_told_who_has_the_directory() {
+    let home = Home::new();
+    let _sides = home.open().unwrap();
+    let error = home.open().err().unwrap();
+    assert!(matches!(&error, OpenError::Locked { .. }), "{error:?}");
+    assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+}
+
+#[test]
+fn a_missing_or_empty_file_is_refused_and_never_made_anew() {
+    for name in [JOURNAL, TABLES] {
+        let home = Home::with_jobs(3, true);
+        std::fs::remove_file(home.path(name)).unwrap();
+        assert!(home.refuses(name).contains("missing"));
+        assert!(!home.path(name).exists());
+        let home = Home::with_jobs(3, true);
+        std::fs::write(home.path(name), b"").unwrap();
+        assert!(home.refuses(name).contains("empty"));
+    }
+}
+
+#[test]
+fn a_file_of_zeros_of_text_or_cut_short_is_refused() {
+    for name in [JOURNAL, TABLES] {
+        for content in [vec![0; 100_000], b"not a store, a letter home".to_vec()] {
+            let home = Home::with_jobs(3, true);
+            std::fs::write(home.path(name), content).unwrap();
+            home.refuses(name);
+        }
+        let home = Home::with_jobs(3, true);
+        let whole = std::fs::read(home.path(name)).unwrap();
+        std::fs::write(home.path(name), &whole[..whole.len() / 2]).unwrap();
+        home.refuses(name);
+    }
+}
+
+#[test]
+fn a_link_a_folder_or_a_pipe_in_a_files_place_is_refused() {
+    let home = Home::with_jobs(3, true);
+    let elsewhere = home.path("elsewhere");
+    std::fs::rename(home.path(TABLES), &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, home.path(TABLES)).unwrap();
+    assert!(home.refuses(TABLES).contains("not a plain file"));
+    std::fs::remove_file(home.path(TABLES)).unwrap();
+    std::fs::create_dir(home.path(TABLES)).unwrap();
+    assert!(home.refuses(TABLES).contains("not a plain file"));
+}
+
+#[test]
+fn a_file_of_another_store_is_refused() {
+    for name in [JOURNAL, TABLES] {
+        let (home, other) = (Home::with_jobs(3, true), Home::with_jobs(3, true));
+        std::fs::copy(other.path(name), home.path(name)).unwrap();
+        assert!(home.refuses(name).contains("belongs to store"));
+    }
+}
+
+#[test]
+fn a_journal_that_does_not_reach_the_fold_mark_is_refused() {
+    let home = Home::with_jobs(3, false);
+    let old = std::fs::read(home.path(JOURNAL)).unwrap();
+    let (write, read) = home.open().unwrap();
+    drop(read);
+    write.close().unwrap();
+    let (mut write, read) = home.open().unwrap();
+    for job in 0..9 {
+        let update = Update::status(&format!("late-{job}"), "queued").unwrap();
+        write.append(&[Request::new(vec![update])], TimestampMs(1_764_000_000_000)).unwrap();
+    }
+    drop(read);
+    write.close().unwrap();
+    std::fs::write(home.path(JOURNAL), old).unwrap();
+    assert!(home.refuses(JOURNAL).contains("folded through"));
+}
+
+#[test]
+fn a_store_without_its_mark_is_refused_and_an_interrupted_first_start_is_not() {
+    let home = Home::with_jobs(3, true);
+    std::fs::remove_file(home.path("STORE")).unwrap();
+    home.refuses("STORE");
+
+    let home = Home::new();
+    std::fs::write(home.path("INITIALISING"), b"").unwrap();
+    std::fs::write(home.path(JOURNAL), b"half of a journal").unwrap();
+    std::fs::write(home.path("LOCK"), b"").unwrap();
+    assert_eq!(home.jobs(), 0);
+}
+
+#[test]
+fn a_directory_of_somebody_else_is_refused() {
+    let home = Home::new();
+    std::fs::write(home.path("holiday.jpg"), b"sea").unwrap();
+    assert!(home.refuses("holiday.jpg").contains("choose an empty"));
+    assert!(!home.path("LOCK").exists());
+}
+
+#[test]
+fn a_flipped_bit_is_refused_or_gives_the_same_answers() {
+    let whole = Home::with_jobs(40, true);
+    let mut refused = 0;
+    for name in [JOURNAL, TABLES] {
+        let bytes = std::fs::read(whole.path(name)).unwrap();
+        for place in (0..bytes.len()).step_by(bytes.len() / 40) {
+            let home = Home::new();
+            for (name, content) in whole.contents() {
+                std::fs::write(home.path(&name), content).unwrap();
+            }
+            std::fs::write(home.path("LOCK"), b"").unwrap();
+            let mut flipped = bytes.clone();
+            flipped[place] ^= 0x10;
+            std::fs::write(home.path(name), flipped).unwrap();
+            match home.open() {
+                Ok((_write, read)) => {
+                    let report = read.check().unwrap();
+                    assert_eq!((report.jobs, &*report.problems), (40, &[][..]), "{name} {place}");
+                }
+                Err(OpenError::Damaged { .. }) => refused += 1,
+                Err(error) => panic!("{name} {place}: {error}"),
+            }
+        }
+    }
+    assert!(refused > 0, "some flipped bits are in use");
+}
+
+#[test]
+fn a_replayed_store_goes_on_with_the_next_seq() {
+    let home = Home::with_jobs(5, false);
+    let (mut write, read) = home.open().unwrap();
+    let update = Update::status("job-0", "processing").unwrap();
+    let appended = write.append(&[Request::new(vec![update])], TimestampMs(1)).unwrap();
+    assert_eq!(appended.answers[0].seqs, Some((6, 6)));
+    let record = read.get(&JobId::parse("job-0").unwrap()).unwrap().unwrap();
+    // A clock set back to 1970 does not take the time of durability back.
+    assert_eq!(record.updated_at, TimestampMs(1_764_000_000_000));
+    assert_eq!(read.check().unwrap().problems, Vec::<String>::new());
+}

@@ -1,0 +1,171 @@
+//! The read side: tail, then tables. Never waits for a commit or a fold.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::check::check;
+use super::codec::{decode_feed_block, decode_kept, decode_segment};
+use super::disk::DiskCounters;
+use super::folder::FolderStatus;
+use super::page::page;
+use super::schema::{FEED, KEYS};
+use super::tail::{Tail, View, unreadable};
+use crate::model::{Change, Counts, JobId, JobRecord, Page, PageQuery, TimestampMs};
+use crate::store::{CheckReport, KeptAnswer, ReadStore, StoreError, StoreStats};
+
+/// The shared read side of a store on disk.
+#[derive(Debug)]
+pub struct RedbReader {
+    pub(super) tail: Arc<Tail>,
+    pub(super) folder: FolderStatus,
+    pub(super) journal_disk: DiskCounters,
+    pub(super) tables_disk: DiskCounters,
+    pub(super) kept_age_max: Duration,
+    pub(super) store_id: String,
+}
+
+impl ReadStore for RedbReader {
+    fn get(&self, job_id: &JobId) -> Result<Option<Arc<JobRecord>>, StoreError> {
+        self.tail.record(job_id)
+    }
+
+    fn page(&self, query: &PageQuery) -> Result<Page, StoreError> {
+        page(&self.tail.view()?, query)
+    }
+
+    fn counts(&self) -> (Arc<Counts>, u64) {
+        self.tail.counts()
+    }
+
+    fn feed(&self, after: u64, limit: usize) -> Result<Vec<Change>, StoreError> {
+        let mut feed = Vec::new();
+        walk_feed(&self.tail.view()?, after, &mut |change| {
+            feed.push(change);
+            feed.len() < limit
+        })?;
+        feed.truncate(limit);
+        Ok(feed)
+    }
+
+    fn kept_answer(&self, key: &str, now: TimestampMs) -> Result<Option<KeptAnswer>, StoreError> {
+        let view = self.tail.view()?;
+        let in_tail = view.generations.iter().find_map(|it| it.read().keys.get(key).cloned());
+        let kept = match in_tail {
+            Some(kept) => Some(KeptAnswer::clone(&kept)),
+            None => {
+                let row = view.table(KEYS)?.get(key.as_bytes()).map_err(unreadable)?;
+                let decode = |value: &[u8]| decode_kept(key.as_bytes(), value);
+                let kept = row.map(|value| decode(value.value())).transpose();
+                kept.map_err(|it| it.at("keys", key.as_bytes()))?.map(|(_, kept)| kept)
+            }
+        };
+        Ok(kept.filter(|kept| !kept.is_expired(now, self.kept_age_max)))
+    }
+
+    fn check(&self) -> Result<CheckReport, StoreError> {
+        check(&self.tail.view()?)
+    }
+
+    fn stats(&self) -> StoreStats {
+        let (tail_jobs, tail_updates, tail_bytes) = self.tail.size();
+        let fold = self.folder.state();
+        StoreStats {
+            last_seq: self.tail.counts().1,
+            tail_jobs: tail_jobs as u64,
+            tail_updates,
+            tail_bytes: tail_bytes as u64,
+            folds: fold.folds,
+            fold_ms_last: fold.fold_ms_last,
+            fold_ms_max: fold.fold_ms_max,
+            fold_waits: fold.waits,
+            fold_wait_ms: fold.wait_ms,
+            journal_bytes: self.journal_disk.length_bytes(),
+            tables_bytes: self.tables_disk.length_bytes(),
+            written_bytes: self.journal_disk.written_bytes() + self.tables_disk.written_bytes(),
+            syncs: self.journal_disk.syncs() + self.tables_disk.syncs(),
+        }
+    }
+
+    fn store_id(&self) -> &str {
+        &self.store_id
+    }
+}
+
+/// Hands on every change after seq `after`, in order, until `take` says no.
+///
+/// # Errors
+/// [`StoreError`] if a block or a segment cannot be read.
+pub fn walk_feed(
+    view: &View,
+    after: u64,
+    take: &mut dyn FnMut(Change) -> bool,
+) -> Result<(), StoreError> {
+    // Moves on with the walk: a folded generation that is not yet dropped is not handed on twice.
+    let mut after = after;
+    let feed = view.table(FEED)?;
+    let key = after.saturating_add(1).to_be_bytes();
+    // The block that holds the first change wanted begins at or before it.
+    let from = feed.range(..=key.as_slice()).map_err(unreadable)?.next_back().transpose();
+    let from = from.map_err(unreadable)?.map_or(key.to_vec(), |(key, _)| key.value().to_vec());
+    for row in feed.range(from.as_slice()..).map_err(unreadable)? {
+        let (key, value) = row.map_err(unreadable)?;
+        for (batch_no, segment) in segments(key.value(), value.value())? {
+            if !hand_on(batch_no, &segment, &mut after, take)? {
+                return Ok(());
+            }
+        }
+    }
+    for generation in view.generations.iter().rev() {
+        // The lock is not held while segments are decoded.
+        let wanted = |it: &&super::tail::Appendix| {
+            it.last_seq > after && it.last_seq >= it.first_seq && it.last_seq <= view.as_of_seq
+        };
+        let segments: Vec<_> = generation.read().segments.iter().filter(wanted).cloned().collect();
+        for segment in segments {
+            if !hand_on(segment.batch_no, &segment.bytes, &mut after, take)? {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn hand_on(
+    batch_no: u64,
+    bytes: &[u8],
+    after: &mut u64,
+    take: &mut dyn FnMut(Change) -> bool,
+) -> Result<bool, StoreError> {
+    let segment = decode_segment(batch_no, bytes);
+    let segment = segment.map_err(|it| it.at("feed", &batch_no.to_be_bytes()))?;
+    for change in segment.changes {
+        if change.seq <= *after {
+            continue;
+        }
+        *after = change.seq;
+        if !take(change) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The segments of a block of the feed, with their batch numbers.
+fn segments(key: &[u8], block: &[u8]) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+    let corrupt =
+        |what: String| StoreError::CorruptRecord { table: "feed", key: format!("{key:?}"), what };
+    let (.., frame) = decode_feed_block(key, block).map_err(|it| it.at("feed", key))?;
+    let raw = zstd::stream::decode_all(frame).map_err(|error| corrupt(error.to_string()))?;
+    let mut rest = raw.as_slice();
+    let mut segments = Vec::new();
+    while !rest.is_empty() {
+        let cut = || corrupt("the block ends in the middle of a segment".to_owned());
+        let (batch_no, after) = rest.split_first_chunk::<8>().ok_or_else(cut)?;
+        let (length, after) = after.split_first_chunk::<4>().ok_or_else(cut)?;
+        let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| cut())?;
+        let (segment, after) = after.split_at_checked(length).ok_or_else(cut)?;
+        segments.push((u64::from_le_bytes(*batch_no), segment.to_vec()));
+        rest = after;
+    }
+    Ok(segments)
+}

@@ -1,0 +1,187 @@
+//! The write side: decide, append one segment, publish; hand old generations to the folder.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::codec::{Segment, encode_segment};
+use super::directory::Directory;
+use super::folder::Folder;
+use super::journal::Journal;
+use super::schema::JOBS;
+use super::tail::{Appendix, Publication, Tail, read_record, unreadable};
+use crate::model::{Request, TimestampMs};
+use crate::store::batch::{Decided, Ground, decide};
+use crate::store::{Appended, StoreError, StoreOptions, WriteStore};
+
+/// The one writer of a store on disk.
+#[derive(Debug)]
+pub struct RedbWriter {
+    pub(super) options: StoreOptions,
+    pub(super) journal: Journal,
+    pub(super) tail: Arc<Tail>,
+    pub(super) folder: Folder,
+    pub(super) directory: Directory,
+    /// When the active generation was first seen with something in it, in monotonic time.
+    pub(super) active_since: Option<Duration>,
+    /// When [`WriteStore::maintain`] first found nothing appended since its last call.
+    pub(super) idle_since: Option<Duration>,
+    pub(super) has_appended: bool,
+    /// The first failure of the journal. redb latches too; this one keeps the reason.
+    pub(super) failure: Option<StoreError>,
+}
+
+impl WriteStore for RedbWriter {
+    fn append(&mut self, batch: &[Request], now: TimestampMs) -> Result<Appended, StoreError> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone());
+        }
+        let folded_through = self.folder.folded_through()?;
+        self.make_room()?;
+        let view = self.tail.view()?;
+        let ground = Ground {
+            kinds: &self.options.kinds,
+            counts: &view.counts,
+            pipelines_max: self.options.pipelines_max,
+            statuses_max: self.options.statuses_max,
+            last_seq: view.as_of_seq,
+            now,
+            updated_at: now.max(view.updated_at),
+        };
+        let jobs = view.table(JOBS)?;
+        let decided = decide(batch, &ground, |job_id| match view.tail_record(job_id) {
+            Some(record) => Ok(Some(record)),
+            None => read_record(&jobs, job_id),
+        })?;
+        let (last_seq, updated_at) = (ground.last_seq, ground.updated_at);
+        drop((jobs, view));
+        if decided.is_empty() {
+            let (answers, started) = (decided.answers, decided.started);
+            return Ok(Appended { answers, started, durable_seq: last_seq, ..Appended::default() });
+        }
+        self.commit(decided, last_seq, updated_at, folded_through)
+    }
+
+    fn maintain(&mut self, now: Duration) -> Result<Option<Duration>, StoreError> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone());
+        }
+        let folded_through = self.folder.folded_through()?;
+        let (jobs, bytes) = self.tail.active_size();
+        let fold_due = (bytes > 0).then(|| {
+            let since = *self.active_since.get_or_insert(now);
+            since.saturating_add(self.options.fold_interval)
+        });
+        let is_full = jobs >= self.options.tail_jobs_max || bytes >= self.options.tail_bytes_max;
+        if is_full || fold_due.is_some_and(|due| due <= now) {
+            self.rotate();
+        }
+        let trim_due = self.trim_when_idle(now, folded_through)?;
+        // A fold that is due while another runs is begun by the wake at that one's end.
+        let fold_due = fold_due.filter(|due| *due > now);
+        Ok(fold_due.into_iter().chain(trim_due).min())
+    }
+
+    fn close(mut self: Box<Self>) -> Result<(), StoreError> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone());
+        }
+        self.folder.wait()?;
+        self.rotate();
+        self.folder.wait()?;
+        let folded_through = self.folder.folded_through()?;
+        let Self { mut journal, tail, folder, directory, .. } = *self;
+        journal.trim(folded_through)?;
+        journal.close()?;
+        drop(folder);
+        let tables = tail.close().and_then(Arc::into_inner);
+        let still_used = || StoreError::Failed("the tables are still in use".to_owned());
+        tables.ok_or_else(still_used)?.close().map_err(unreadable)?;
+        directory.mark_clean().map_err(unreadable)
+    }
+}
+
+impl RedbWriter {
+    fn commit(
+        &mut self,
+        decided: Decided,
+        last_seq: u64,
+        updated_at: TimestampMs,
+        folded_through: u64,
+    ) -> Result<Appended, StoreError> {
+        let Decided { changes, records, answers, keys, started } = decided;
+        let batch_no = self.journal.last() + 1;
+        let segment = Segment { first_seq: last_seq + 1, updated_at, changes, keys };
+        let bytes = encode_segment(batch_no, &segment);
+        if let Err(error) = self.journal.append(&bytes, folded_through) {
+            self.failure = Some(error.clone());
+            return Err(error);
+        }
+        self.has_appended = true;
+        let durable_seq = last_seq + segment.changes.len() as u64;
+        let appended = Appended {
+            answers,
+            started,
+            durable_seq,
+            jobs: records.len(),
+            segment_bytes: bytes.len(),
+            is_committed: true,
+        };
+        let appendix = appendix(batch_no, &segment, bytes.into());
+        let Segment { changes, keys, .. } = segment;
+        self.tail.publish(Publication { appendix, changes, records, keys });
+        Ok(appended)
+    }
+
+    /// Keeps the tail within its bounds: begins a fold when the active generation is full, and
+    /// waits for the last one if that is still going on.
+    fn make_room(&mut self) -> Result<(), StoreError> {
+        let (jobs, bytes) = self.tail.active_size();
+        if jobs < self.options.tail_jobs_max && bytes < self.options.tail_bytes_max {
+            return Ok(());
+        }
+        self.folder.wait()?;
+        self.rotate();
+        Ok(())
+    }
+
+    fn rotate(&mut self) {
+        if let Some(generation) = self.tail.rotate() {
+            self.active_since = None;
+            self.folder.begin(generation);
+        }
+    }
+
+    /// Removes folded segments alone once no batch has come for a while to take them along.
+    fn trim_when_idle(
+        &mut self,
+        now: Duration,
+        folded_through: u64,
+    ) -> Result<Option<Duration>, StoreError> {
+        if std::mem::take(&mut self.has_appended) {
+            self.idle_since = None;
+        }
+        if self.journal.is_trimmed(folded_through) {
+            return Ok(None);
+        }
+        let due = self.idle_since.get_or_insert(now).saturating_add(self.options.trim_idle);
+        if due > now {
+            return Ok(Some(due));
+        }
+        if let Err(error) = self.journal.trim(folded_through) {
+            self.failure = Some(error.clone());
+            return Err(error);
+        }
+        Ok(None)
+    }
+}
+
+/// The segment as the tail keeps it.
+pub fn appendix(batch_no: u64, segment: &Segment, bytes: Arc<[u8]>) -> Appendix {
+    Appendix {
+        batch_no,
+        first_seq: segment.first_seq,
+        last_seq: segment.first_seq + segment.changes.len() as u64 - 1,
+        updated_at: segment.updated_at,
+        bytes,
+    }
+}
