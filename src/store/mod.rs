@@ -6,6 +6,8 @@
 //! process, leaves this room: a distributed store can stand behind the same two traits.
 
 mod batch;
+#[cfg(test)]
+mod conformance;
 pub mod memory;
 pub mod redb;
 

@@ -1,0 +1,270 @@
+//! One suite for every store: what the oracle answers, the others answer too.
+//!
+//! Random batches are played into the memory store and into a store on disk whose tail is so small
+//! that it folds all the time; the disk store is stopped, killed and reopened in between. Readable
+//! scripts beside this file run on both as well.
+
+mod concurrent;
+mod scripts;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::{OpenHooks, ReadStore, Sides, StoreOptions, WriteStore, memory, redb};
+use crate::model::{
+    Ack, IdempotencyKey, JobId, PageQuery, PipelineName, Request, Status, TimestampMs, Update,
+    UpdateFields,
+};
+
+const NOW: u64 = 1_764_000_000_000;
+
+fn options(directory: &Path) -> StoreOptions {
+    StoreOptions {
+        directory: directory.to_owned(),
+        tail_jobs_max: 5,
+        cache_bytes: 1 << 20,
+        feed_block_bytes: 200,
+        trim_segments_max: 2,
+        idempotency_keys_max: 4,
+        ..StoreOptions::default()
+    }
+}
+
+/// A store under test, with what reopens it.
+struct Subject {
+    options: StoreOptions,
+    is_on_disk: bool,
+    write: Option<Box<dyn WriteStore>>,
+    read: Option<Arc<dyn ReadStore>>,
+    /// Monotonic time, moved on by [`Subject::fold`].
+    now: Duration,
+}
+
+impl Subject {
+    fn memory() -> Self {
+        let mut subject = Self {
+            options: options(Path::new("")),
+            is_on_disk: false,
+            write: None,
+            read: None,
+            now: Duration::ZERO,
+        };
+        subject.put(memory::open(subject.options.clone()));
+        subject
+    }
+
+    fn disk(directory: &Path) -> Self {
+        let options = options(directory);
+        let mut subject =
+            Self { options, is_on_disk: true, write: None, read: None, now: Duration::ZERO };
+        subject.open();
+        subject
+    }
+
+    fn put(&mut self, (write, read): Sides) {
+        (self.write, self.read) = (Some(write), Some(read));
+    }
+
+    fn open(&mut self) {
+        let sides = redb::open(self.options.clone(), OpenHooks::default());
+        self.put(sides.expect("the store opens"));
+    }
+
+    fn write(&mut self) -> &mut dyn WriteStore {
+        &mut **self.write.as_mut().expect("the store is open")
+    }
+
+    fn read(&self) -> &dyn ReadStore {
+        &**self.read.as_ref().expect("the store is open")
+    }
+
+    /// A clean stop and a new start.
+    fn reopen(&mut self) {
+        if self.is_on_disk {
+            self.write.take().expect("the store is open").close().expect("the store closes");
+            self.read = None;
+            self.open();
+        }
+    }
+
+    /// A start after a process that was killed: nothing was folded or closed on purpose.
+    fn crash(&mut self) {
+        if self.is_on_disk {
+            self.write = None;
+            self.read = None;
+            self.open();
+        }
+    }
+
+    /// Lets the fold interval pass.
+    fn fold(&mut self) {
+        for _ in 0..2 {
+            self.now += self.options.fold_interval + self.options.trim_idle;
+            let now = self.now;
+            self.write().maintain(now).expect("the store is maintained");
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Append(Vec<Request>),
+    Fold,
+    Reopen,
+    Crash,
+}
+
+fn update() -> impl Strategy<Value = Update> {
+    let statuses = ["queued", "processing", "completed", "error", "own.word"];
+    let pipelines = ["a", "b"];
+    let rare = |length: usize| proptest::option::weighted(0.2, 0..length);
+    let fields = (
+        0..12_u8,
+        proptest::option::weighted(0.8, 0..statuses.len()),
+        proptest::option::weighted(0.7, 0..50_u64),
+        proptest::option::weighted(0.2, 0..4_u32),
+        rare(pipelines.len()),
+        rare(statuses.len()),
+        rare(3),
+    );
+    fields.prop_map(move |(job, status, at, attempt, pipeline, if_status, extra)| {
+        let job_id = format!("job-{job}");
+        Update::new(UpdateFields {
+            job_id: &job_id,
+            status: status.map(|it| statuses[it]),
+            at: at.map(|ms| TimestampMs(NOW + ms)),
+            attempt,
+            pipeline: pipeline.map(|it| pipelines[it]),
+            if_status: if_status.map(|it| statuses[it]),
+            error: extra.filter(|it| *it == 0).map(|_| "it failed"),
+            message: extra.filter(|it| *it == 1).map(|_| "page 1"),
+            progress: extra.filter(|it| *it == 2).map(|_| 0.5),
+            labels: extra.filter(|it| *it == 1).map(|_| vec![("k".into(), "v".into())]),
+        })
+        .expect("the fields are valid")
+    })
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    let key = proptest::option::weighted(0.3, 0..6_u8);
+    let parts = (proptest::collection::vec(update(), 0..6), any::<bool>(), key, any::<bool>());
+    parts.prop_map(|(updates, atomic, key, is_queued)| Request {
+        atomic: atomic && !is_queued,
+        ack: if is_queued { Ack::Queued } else { Ack::Durable },
+        idempotency: key.and_then(|key| IdempotencyKey::new(&format!("key-{key}"), [key; 32])),
+        ..Request::new(updates)
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        12 => proptest::collection::vec(request(), 1..4).prop_map(Step::Append),
+        2 => Just(Step::Fold),
+        1 => Just(Step::Reopen),
+        1 => Just(Step::Crash),
+    ]
+}
+
+/// Every page of a walk, joined; the walk must end, and meet no job twice.
+fn walk(read: &dyn ReadStore, query: &PageQuery) -> Vec<(JobId, u64)> {
+    let (mut query, mut jobs) = (query.clone(), Vec::new());
+    for _ in 0..1_000 {
+        let page = read.page(&query).expect("a page is read");
+        assert!(page.jobs.len() <= query.limit);
+        jobs.extend(page.jobs.into_iter().map(|(job_id, record)| (job_id, record.seq)));
+        match page.next {
+            Some(next) => query.cursor = Some(next),
+            None => {
+                let ids: std::collections::HashSet<_> = jobs.iter().map(|(id, _)| id).collect();
+                assert_eq!(
+                    ids.len(),
+                    jobs.len(),
+                    "a walk at rest meets no job twice: {query:?} {jobs:?}"
+                );
+                return jobs;
+            }
+        }
+    }
+    panic!("the walk does not end");
+}
+
+fn query(status: Option<&str>, pipeline: Option<&str>, limit: usize, scan_max: usize) -> PageQuery {
+    PageQuery {
+        statuses: status.iter().map(|it| Status::parse(it).expect("a status")).collect(),
+        pipeline: pipeline.map(|it| PipelineName::parse(it).expect("a pipeline")),
+        limit,
+        scan_max,
+        ..PageQuery::default()
+    }
+}
+
+fn compare(oracle: &Subject, subject: &Subject) {
+    let (oracle, subject) = (oracle.read(), subject.read());
+    assert_eq!(oracle.counts(), subject.counts());
+    for job in 0..12 {
+        let job_id = JobId::parse(&format!("job-{job}")).expect("an id");
+        assert_eq!(oracle.get(&job_id).expect("read"), subject.get(&job_id).expect("read"));
+    }
+    for status in [None, Some("queued"), Some("error"), Some("never.seen")] {
+        for pipeline in [None, Some("a"), Some("default"), Some("none")] {
+            let whole = walk(oracle, &query(status, pipeline, 1_000, 10_000));
+            for (limit, scan_max) in [(1_000, 10_000), (3, 10_000), (2, 3)] {
+                let query = query(status, pipeline, limit, scan_max);
+                assert_eq!(whole, walk(subject, &query), "{query:?}");
+            }
+        }
+    }
+    assert_eq!(oracle.feed(0, 10_000).expect("read"), subject.feed(0, 10_000).expect("read"));
+    assert_eq!(oracle.feed(3, 2).expect("read"), subject.feed(3, 2).expect("read"));
+    let report = subject.check().expect("the check reads");
+    assert_eq!(report.problems, Vec::<String>::new());
+}
+
+/// Plays the same steps into the oracle and a store on disk, and compares after each.
+fn play(steps: Vec<Step>) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (mut oracle, mut subject) = (Subject::memory(), Subject::disk(directory.path()));
+    for (time, step) in (NOW..).zip(steps) {
+        match step {
+            Step::Append(requests) => {
+                let expected = oracle.write().append(&requests, TimestampMs(time));
+                let appended = subject.write().append(&requests, TimestampMs(time));
+                let (expected, appended) = (expected.expect("append"), appended.expect("append"));
+                assert_eq!(expected.answers, appended.answers);
+                assert_eq!(expected.durable_seq, appended.durable_seq);
+                let keys = requests.iter().filter_map(|it| it.idempotency.as_ref());
+                for key in keys {
+                    let kept = |it: &Subject| it.read().kept_answer(&key.key, TimestampMs(time));
+                    let of_oracle = kept(&oracle).expect("read");
+                    assert_eq!(of_oracle, kept(&subject).expect("read"));
+                }
+            }
+            Step::Fold => subject.fold(),
+            Step::Reopen => subject.reopen(),
+            Step::Crash => subject.crash(),
+        }
+        compare(&oracle, &subject);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: cases(), max_shrink_iters: 200, ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn a_store_on_disk_answers_as_the_oracle_does(
+        steps in proptest::collection::vec(step(), 1..25),
+    ) {
+        play(steps);
+    }
+}
+
+/// Rounds of the property test; `JOBSLATE_PROPERTY_CASES` asks for more.
+fn cases() -> u32 {
+    let wanted = std::env::var("JOBSLATE_PROPERTY_CASES").ok();
+    wanted.and_then(|it| it.parse().ok()).unwrap_or(24)
+}
