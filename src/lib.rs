@@ -20,3 +20,4 @@
 
 pub mod model;
 pub mod store;
+pub mod telemetry;

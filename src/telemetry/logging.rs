@@ -1,0 +1,157 @@
+//! Where log lines go and how they look: text for people, JSON for machines.
+//!
+//! In the text form the message stands literally on one line, before its fields, so that monitors
+//! that search for `Batch updated 50 job statuses` find it. Colours only on a terminal. A log file
+//! is appended to, line by line, so that `copytruncate` rotates it.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// How a line is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    #[default]
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// What is logged, how, and where to.
+#[derive(Clone, Debug)]
+pub struct LogOptions {
+    /// Directives of [`EnvFilter`].
+    pub level: String,
+    pub format: LogFormat,
+    /// Standard error if there is none.
+    pub file: Option<PathBuf>,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Text, file: None }
+    }
+}
+
+/// Why there is no log. The operator acts.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LogError {
+    #[error("cannot append to the log file {}: {source}", .path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error("log_level: {0}")]
+    Filter(#[from] tracing_subscriber::filter::ParseError),
+    #[error("a log was set up before")]
+    Twice,
+}
+
+/// Sets up the log of this process; may be called once.
+///
+/// # Errors
+/// [`LogError`]: the file cannot be opened, or the level is not a filter.
+pub fn init(options: &LogOptions) -> Result<(), LogError> {
+    let filter = EnvFilter::try_new(&options.level)?;
+    let subscriber = match &options.file {
+        Some(path) => {
+            let file =
+                open(path).map_err(|source| LogError::File { path: path.clone(), source })?;
+            subscriber(filter, options.format, Mutex::new(file), false)
+        }
+        None => subscriber(filter, options.format, io::stderr, has_colours()),
+    };
+    subscriber.try_init().map_err(|_| LogError::Twice)
+}
+
+/// Readable for its owner alone: log lines hold job ids.
+fn open(path: &PathBuf) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+}
+
+fn has_colours() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+fn subscriber<W>(
+    filter: EnvFilter,
+    format: LogFormat,
+    writer: W,
+    ansi: bool,
+) -> Box<dyn tracing::Subscriber + Send + Sync>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    match format {
+        LogFormat::Text => Box::new(lines.with_ansi(ansi).finish()),
+        LogFormat::Json => Box::new(lines.json().flatten_event(true).finish()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    /// A writer that tests can read.
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(level: &str, format: LogFormat, events: impl FnOnce()) -> String {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let filter = EnvFilter::try_new(level).unwrap();
+        let subscriber = subscriber(filter, format, move || writer.clone(), false);
+        tracing::subscriber::with_default(subscriber, events);
+        String::from_utf8(kept.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn a_message_stands_literally_on_one_line() {
+        let log = logged("info", LogFormat::Text, || {
+            tracing::info!(updates = 50, id = "a\nb\u{1b}[2J", "Batch updated 50 job statuses");
+            tracing::debug!("not shown");
+        });
+        assert_eq!(log.lines().count(), 1, "{log}");
+        assert!(log.contains(": Batch updated 50 job statuses updates=50"), "{log}");
+        assert!(!log.contains('\u{1b}'), "{log}");
+    }
+
+    #[test]
+    fn json_lines_hold_message_and_fields_side_by_side() {
+        let log = logged("info", LogFormat::Json, || tracing::warn!(used = 81, "pressure"));
+        let line: serde_json::Value = serde_json::from_str(log.trim()).unwrap();
+        assert_eq!(line["message"], "pressure");
+        assert_eq!(line["used"], 81);
+        assert_eq!(line["level"], "WARN");
+    }
+
+    #[test]
+    fn a_log_file_is_appended_to_and_private() {
+        use std::io::Write;
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        for _ in 0..2 {
+            open(&path).unwrap().write_all(b"line\n").unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "line\nline\n");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}
