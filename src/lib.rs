@@ -18,6 +18,7 @@
 
 #![forbid(unsafe_code)]
 
+mod batch;
 pub mod model;
 pub mod store;
 pub mod telemetry;
