@@ -15,10 +15,12 @@
 //! telemetry      names of log events
 //! ```
 //!
+//! [`service::Service`] has a running example.
 
 #![forbid(unsafe_code)]
 
 mod batch;
 pub mod model;
+pub mod service;
 pub mod store;
 pub mod telemetry;
