@@ -19,6 +19,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod api;
 mod batch;
 pub mod model;
 pub mod service;

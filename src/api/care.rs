@@ -1,0 +1,28 @@
+//! The small answers of the care of a running store: flush, check, health.
+
+use serde::{Deserialize, Serialize};
+
+/// `{"durable_seq":918273}`: everything accepted before the call is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlushBody {
+    /// The last durable update.
+    pub durable_seq: u64,
+}
+
+/// `{"clean":true,"jobs":3957,"updates":12000,"last_seq":12000,"problems":[]}`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckBody {
+    pub clean: bool,
+    pub jobs: u64,
+    /// Updates that the feed holds.
+    pub updates: u64,
+    pub last_seq: u64,
+    /// One sentence each; at most 100.
+    pub problems: Vec<String>,
+}
+
+/// `{"status":"alive"}` or `{"status":"ready"}`; a server that is not ready answers a problem.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthBody {
+    pub status: std::borrow::Cow<'static, str>,
+}

@@ -1,0 +1,30 @@
+//! The wire: JSON shapes and problem codes, shared by the server and the client.
+//!
+//! Every type goes both ways; the names of its fields are API and do not change. One file per
+//! noun, its literal JSON beside the struct. Shapes are built from the values of `model` and
+//! `service` by `of`; [`read_update`] is the only way in. No HTTP here: no headers, no sockets.
+
+mod answer;
+mod care;
+mod counts;
+mod draft;
+mod job;
+mod list;
+mod problem;
+mod scalar;
+mod stats;
+mod time;
+mod update;
+
+pub use answer::{AnswerBody, QueuedBody, RejectionBody};
+pub use care::{CheckBody, FlushBody, HealthBody};
+pub use counts::{CountsBody, PipelineCountsBody};
+pub use job::{HistoryBody, JobBody, TransitionBody};
+pub use list::ListBody;
+pub use problem::{OutcomeBody, PROBLEM_MEDIA_TYPE, ProblemBody, ProblemCode};
+pub use stats::{
+    BatchesBody, ClosedByBody, CommitMsBody, ConnectionsBody, FilesBody, FoldBody, HttpBody,
+    IdempotencyBody, ProcessBody, QueueBody, ResponsesBody, StatsBody, TailBody, UpdatesBody,
+};
+pub use time::TimeBody;
+pub use update::{AtBody, RefusedUpdate, UpdateBody, read_update, read_update_of};

@@ -1,0 +1,258 @@
+//! One page of numbers since the start of the process. Bytes and milliseconds say so in the name.
+//!
+//! ```json
+//! {"updates":{"accepted":12000,"applied":12000,"stale":0,"merged":0,"rejected":0,
+//!             "rejected_at_commit":0,"queued_now":0},
+//!  "batches":{"committed":240,"closed_by":{"waiter":0,"size":238,"interval":2,"flush":0,
+//!             "drain":0},"saved_percent":98.0},
+//!  "commit_ms":{"p50":0.6,"p99":2.1,"max":9.7},"queue":{},"tail":{},"fold":{},"files":{},
+//!  "http":{},"process":{}}
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use crate::service::ServiceStats;
+
+/// Everything that is counted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StatsBody {
+    pub updates: UpdatesBody,
+    pub batches: BatchesBody,
+    pub commit_ms: CommitMsBody,
+    pub queue: QueueBody,
+    pub idempotency: IdempotencyBody,
+    pub tail: TailBody,
+    pub fold: FoldBody,
+    pub files: FilesBody,
+    pub http: HttpBody,
+    pub process: ProcessBody,
+}
+
+/// What became of updates. `accepted = applied + stale + merged + queued_now`, once at rest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpdatesBody {
+    pub accepted: u64,
+    pub applied: u64,
+    pub stale: u64,
+    pub merged: u64,
+    pub rejected: u64,
+    pub rejected_at_commit: u64,
+    pub queued_now: u64,
+}
+
+/// Write transactions, and what batching saved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BatchesBody {
+    pub committed: u64,
+    pub closed_by: ClosedByBody,
+    /// `100 * (1 - committed / accepted)` with one decimal; 0 when nothing was accepted.
+    pub saved_percent: f64,
+}
+
+/// Batches by the reason that closed them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClosedByBody {
+    pub waiter: u64,
+    pub size: u64,
+    pub interval: u64,
+    pub flush: u64,
+    pub drain: u64,
+}
+
+/// How long commits took, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CommitMsBody {
+    pub p50: f64,
+    pub p99: f64,
+    pub max: f64,
+}
+
+/// The queue now, its bounds, its highest mark in updates, and how often it refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueBody {
+    pub updates: u64,
+    pub bytes: u64,
+    pub updates_max: u64,
+    pub bytes_max: u64,
+    pub peak: u64,
+    pub full: u64,
+}
+
+/// Calls with an idempotency key: answered from the first answer, and refused for another body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdempotencyBody {
+    pub replayed: u64,
+    pub reused: u64,
+}
+
+/// What is durable in the journal and not yet folded into the tables.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TailBody {
+    pub jobs: u64,
+    pub updates: u64,
+    pub bytes: u64,
+}
+
+/// Folds, how long they took, and how often and how long the writer waited for one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FoldBody {
+    pub count: u64,
+    pub ms_last: f64,
+    pub ms_max: f64,
+    pub waits: u64,
+    pub wait_ms: f64,
+}
+
+/// The files of the store, and what was written to them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilesBody {
+    pub journal_bytes: u64,
+    pub tables_bytes: u64,
+    pub written_bytes: u64,
+    pub syncs: u64,
+    /// The last durable update.
+    pub last_seq: u64,
+}
+
+/// The server's own numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpBody {
+    pub requests: u64,
+    pub in_flight: u64,
+    pub responses: ResponsesBody,
+    pub connections: ConnectionsBody,
+}
+
+/// Responses by class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResponsesBody {
+    #[serde(rename = "2xx")]
+    pub success: u64,
+    #[serde(rename = "3xx")]
+    pub redirect: u64,
+    #[serde(rename = "4xx")]
+    pub client_error: u64,
+    #[serde(rename = "5xx")]
+    pub server_error: u64,
+}
+
+/// Connections: open now, the most ever open, the most served, and those turned away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionsBody {
+    pub now: u64,
+    pub peak: u64,
+    pub max: u64,
+    pub turned_away: u64,
+}
+
+/// The process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessBody {
+    pub version: String,
+    pub pid: u32,
+    pub uptime_s: u64,
+    /// Memory held now; `null` where the system does not say.
+    pub resident_bytes: Option<u64>,
+    pub open_files: Option<u64>,
+}
+
+impl StatsBody {
+    /// The page, from the numbers of the service and of the server.
+    pub fn of(stats: &ServiceStats, http: HttpBody, process: ProcessBody) -> Self {
+        let store = &stats.store;
+        Self {
+            updates: UpdatesBody::of(stats),
+            batches: BatchesBody::of(stats),
+            commit_ms: CommitMsBody {
+                p50: stats.commit_ms_p50,
+                p99: stats.commit_ms_p99,
+                max: stats.commit_ms_max,
+            },
+            queue: QueueBody {
+                updates: stats.queued_now,
+                bytes: stats.queued_bytes,
+                updates_max: stats.queue_updates_max,
+                bytes_max: stats.queue_bytes_max,
+                peak: stats.queued_peak,
+                full: stats.queue_full,
+            },
+            idempotency: IdempotencyBody {
+                replayed: stats.idempotent_replayed,
+                reused: stats.idempotent_reused,
+            },
+            tail: TailBody {
+                jobs: store.tail_jobs,
+                updates: store.tail_updates,
+                bytes: store.tail_bytes,
+            },
+            fold: FoldBody {
+                count: store.folds,
+                ms_last: store.fold_ms_last,
+                ms_max: store.fold_ms_max,
+                waits: store.fold_waits,
+                wait_ms: store.fold_wait_ms,
+            },
+            files: FilesBody {
+                journal_bytes: store.journal_bytes,
+                tables_bytes: store.tables_bytes,
+                written_bytes: store.written_bytes,
+                syncs: store.syncs,
+                last_seq: store.last_seq,
+            },
+            http,
+            process,
+        }
+    }
+}
+
+impl UpdatesBody {
+    fn of(stats: &ServiceStats) -> Self {
+        Self {
+            accepted: stats.accepted,
+            applied: stats.applied,
+            stale: stats.stale,
+            merged: stats.merged,
+            rejected: stats.rejected,
+            rejected_at_commit: stats.rejected_at_commit,
+            queued_now: stats.queued_now,
+        }
+    }
+}
+
+impl BatchesBody {
+    fn of(stats: &ServiceStats) -> Self {
+        let by = stats.closed_by;
+        let closed_by = ClosedByBody {
+            waiter: by.waiter,
+            size: by.size,
+            interval: by.interval,
+            flush: by.flush,
+            drain: by.drain,
+        };
+        let saved_percent = saved_percent(stats.batches, stats.accepted);
+        Self { committed: stats.batches, closed_by, saved_percent }
+    }
+}
+
+/// The share of transactions that batching saved, against one for each update.
+#[expect(clippy::cast_precision_loss, reason = "one decimal of a percentage")]
+fn saved_percent(committed: u64, accepted: u64) -> f64 {
+    if accepted == 0 {
+        return 0.0;
+    }
+    let saved = 100.0 * (1.0 - committed as f64 / accepted as f64);
+    (saved.max(0.0) * 10.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn saved_percent_compares_transactions_with_updates() {
+        assert_eq!(saved_percent(0, 0), 0.0);
+        assert_eq!(saved_percent(240, 12_000), 98.0);
+        assert_eq!(saved_percent(1, 3), 66.7);
+        assert_eq!(saved_percent(3, 1), 0.0);
+    }
+}

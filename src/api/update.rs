@@ -1,0 +1,142 @@
+//! An update as it is sent, and its way to a checked [`Update`].
+//!
+//! ```json
+//! {"job_id":"doc-0001","status":"error","error":"ocr timed out","at":1764000000123,"attempt":2,
+//!  "pipeline":"pdf","progress":0.4,"message":"page 12","labels":{"source":"scan"},
+//!  "if_status":"processing"}
+//! ```
+//!
+//! Only `job_id` is demanded. Every problem becomes a [`RejectionCode`] and a sentence for the
+//! sender; it says what was wrong and what would be right.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::draft::Draft;
+use crate::model::{
+    InvalidTime, InvalidUpdate, Rejection, RejectionCode, Status, TimestampMs, Update, UpdateFields,
+};
+
+/// One update on the wire. Reading it refuses unknown fields by name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct UpdateBody<'a> {
+    pub job_id: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<Cow<'a, str>>,
+    /// Also read under the name `error_message`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<AtBody<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<Cow<'a, str>>,
+    /// From 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub if_status: Option<Cow<'a, str>>,
+}
+
+/// The time of an update: an integer of Unix milliseconds, or an RFC 3339 text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum AtBody<'a> {
+    UnixMs(i64),
+    Rfc3339(Cow<'a, str>),
+}
+
+/// Why a text is not an update. The sender corrects it; its neighbours are not affected.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct RefusedUpdate {
+    /// As far as it could be read.
+    pub job_id: Option<Box<str>>,
+    pub code: RejectionCode,
+    pub detail: String,
+}
+
+impl RefusedUpdate {
+    /// The entry of the answer for the update at `index` of its request.
+    pub fn into_rejection(self, index: u32) -> Rejection {
+        Rejection::new(index, self.job_id.as_deref(), self.code, self.detail)
+    }
+}
+
+/// Reads one update from its JSON text. Texts without escapes are not copied before the check.
+///
+/// # Errors
+/// [`RefusedUpdate`]: broken JSON, an unknown field, or a value outside its bounds.
+pub fn read_update(json: &[u8]) -> Result<Update, RefusedUpdate> {
+    Draft::read(json)?.into_body(None)?.to_update()
+}
+
+/// Reads one update of the job `job_id`, which the JSON need not name.
+///
+/// # Errors
+/// [`RefusedUpdate`] as for [`read_update`], and if the JSON names another job.
+pub fn read_update_of(job_id: &str, json: &[u8]) -> Result<Update, RefusedUpdate> {
+    Draft::read(json)?.into_body(Some(job_id))?.to_update()
+}
+
+impl UpdateBody<'_> {
+    /// Checks the values and cuts long texts.
+    ///
+    /// # Errors
+    /// [`RefusedUpdate`]: the first value outside its bounds.
+    pub fn to_update(&self) -> Result<Update, RefusedUpdate> {
+        let refused = |code, detail| self.refused(code, detail);
+        let at = match &self.at {
+            None => None,
+            Some(AtBody::UnixMs(ms)) => Some(TimestampMs::from_unix_ms(*ms)),
+            Some(AtBody::Rfc3339(text)) => Some(TimestampMs::from_rfc3339(text)),
+        };
+        let at = at
+            .transpose()
+            .map_err(|why: InvalidTime| refused(RejectionCode::InvalidTime, why.to_string()))?;
+        if let Some(Err(why)) = self.if_status.as_deref().map(Status::parse) {
+            return Err(refused(RejectionCode::InvalidStatus, format!("if_status: {why}")));
+        }
+        let labels = self.labels.as_ref().map(|labels| labels.clone().into_iter().collect());
+        Update::new(UpdateFields {
+            job_id: &self.job_id,
+            status: self.status.as_deref(),
+            error: self.error.as_deref(),
+            at,
+            attempt: self.attempt,
+            progress: self.progress,
+            message: self.message.as_deref(),
+            labels,
+            pipeline: self.pipeline.as_deref(),
+            if_status: self.if_status.as_deref(),
+        })
+        .map_err(|why| refused(code_of(&why), why.to_string()))
+    }
+
+    fn refused(&self, code: RejectionCode, detail: String) -> RefusedUpdate {
+        let job_id = Some(self.job_id.as_ref()).filter(|id| !id.is_empty()).map(Box::from);
+        RefusedUpdate { job_id, code, detail }
+    }
+}
+
+fn code_of(why: &InvalidUpdate) -> RejectionCode {
+    match why {
+        InvalidUpdate::JobId(_) => RejectionCode::InvalidJobId,
+        InvalidUpdate::Pipeline(_) => RejectionCode::InvalidPipeline,
+        InvalidUpdate::Status(_) => RejectionCode::InvalidStatus,
+        InvalidUpdate::Progress(_) => RejectionCode::InvalidProgress,
+        InvalidUpdate::LabelsTooMany { .. }
+        | InvalidUpdate::LabelTooLong { .. }
+        | InvalidUpdate::LabelName(_) => RejectionCode::InvalidLabels,
+    }
+}
+
+#[cfg(test)]
+mod tests;
