@@ -1,0 +1,231 @@
+//! The bytes of a request, within bounds of size, time, and memory over all calls.
+//!
+//! The bound of one body counts bytes after decompression, and no more than that is ever unpacked.
+//! All bodies together hold at most `bodies_bytes_max`: beyond, a call is refused at once.
+
+use std::io::Read;
+use std::sync::atomic::Ordering;
+
+use axum::body::{Body, Bytes};
+use axum::http::HeaderMap;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use http_body_util::BodyExt as _;
+
+use super::gate::Gate;
+use super::problem::Problem;
+use crate::api::ProblemCode;
+
+/// How a body is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Encoding {
+    Identity,
+    Gzip,
+    Zstd,
+}
+
+impl Encoding {
+    fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        let mut values = headers.get_all(CONTENT_ENCODING).iter();
+        let value = match (values.next(), values.next()) {
+            (None, _) => return Ok(Self::Identity),
+            (Some(value), None) => value.to_str().unwrap_or("?").trim(),
+            (Some(_), Some(_)) => "more than one",
+        };
+        let is = |name: &str| value.eq_ignore_ascii_case(name);
+        if is("identity") || value.is_empty() {
+            Ok(Self::Identity)
+        } else if is("gzip") || is("x-gzip") {
+            Ok(Self::Gzip)
+        } else if is("zstd") {
+            Ok(Self::Zstd)
+        } else {
+            let detail = format!("content-encoding is {value:?}; use gzip, zstd or none");
+            Err(Problem::new(ProblemCode::UnsupportedMediaType, detail))
+        }
+    }
+}
+
+/// A body as it came, still packed. Its bytes count against the bound of all bodies.
+#[derive(Debug)]
+pub(super) struct Received {
+    bytes: Bytes,
+    encoding: Encoding,
+    held: Held,
+}
+
+/// An unpacked body.
+#[derive(Debug)]
+pub(super) struct Unpacked {
+    pub bytes: Bytes,
+    _held: Held,
+}
+
+/// Reads a body to its end.
+pub(super) async fn receive(
+    gate: &Gate,
+    headers: &HeaderMap,
+    body: &mut Body,
+) -> Result<Received, Problem> {
+    let encoding = Encoding::of(headers)?;
+    let bytes_max = gate.options().body_bytes_max;
+    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let announced: usize = announced.unwrap_or(0);
+    if announced > bytes_max {
+        return Err(too_large(bytes_max));
+    }
+    let mut held = Held { gate: gate.clone(), bytes: 0 };
+    // Most bodies are one piece, which is kept as it is; only others are put together.
+    let (mut first, mut all) = (Bytes::new(), Vec::new());
+    while let Some(piece) = next_piece(gate, body).await? {
+        if first.len().max(all.len()) + piece.len() > bytes_max {
+            return Err(too_large(bytes_max));
+        }
+        held.grow(piece.len())?;
+        if first.is_empty() && all.is_empty() {
+            first = piece;
+            continue;
+        }
+        if all.is_empty() {
+            all.reserve_exact(announced.max(first.len() + piece.len()));
+            all.extend_from_slice(&first);
+        }
+        all.extend_from_slice(&piece);
+    }
+    let bytes = if all.is_empty() { first } else { Bytes::from(all) };
+    Ok(Received { bytes, encoding, held })
+}
+
+/// The next piece of data; `None` at the end.
+async fn next_piece(gate: &Gate, body: &mut Body) -> Result<Option<Bytes>, Problem> {
+    let wait_max = gate.options().body_timeout;
+    loop {
+        let Ok(frame) = tokio::time::timeout(wait_max, body.frame()).await else {
+            let detail = format!("no piece of the body came for {} s", wait_max.as_secs_f64());
+            return Err(Problem::new(ProblemCode::BodyTimeout, detail));
+        };
+        match frame {
+            None => return Ok(None),
+            Some(Err(_broken)) => {
+                let detail = "the connection broke in the body";
+                return Err(Problem::new(ProblemCode::InvalidBody, detail));
+            }
+            // Trailers say nothing here.
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(piece) if !piece.is_empty() => return Ok(Some(piece)),
+                _ => (),
+            },
+        }
+    }
+}
+
+/// Reads on after a refusal and keeps nothing: a client that sends its whole body before it reads
+/// would else find its connection broken, and never see why.
+pub(super) async fn discard(gate: &Gate, why: &Problem, mut body: Body) {
+    if why.code == ProblemCode::BodyTimeout {
+        return;
+    }
+    let bytes_max = gate.options().body_bytes_max.saturating_mul(DISCARDED_BODIES_MAX);
+    let reading = async {
+        let mut bytes = 0_usize;
+        while let Some(Ok(frame)) = body.frame().await {
+            bytes = bytes.saturating_add(frame.data_ref().map_or(0, Bytes::len));
+            if bytes > bytes_max {
+                return;
+            }
+        }
+    };
+    // Whether it came to its end or not, the answer is sent.
+    let _ended = tokio::time::timeout(gate.options().body_timeout, reading).await;
+}
+
+/// How many times `body_bytes_max` is read and dropped of a refused body.
+const DISCARDED_BODIES_MAX: usize = 8;
+
+impl Received {
+    /// Bytes of the body, still packed.
+    pub fn packed_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub fn is_packed(&self) -> bool {
+        self.encoding != Encoding::Identity
+    }
+
+    /// Unpacks the body. Takes milliseconds for a megabyte.
+    pub fn unpack(self) -> Result<Unpacked, Problem> {
+        let Self { bytes, encoding, mut held } = self;
+        let unpacked = match encoding {
+            Encoding::Identity => return Ok(Unpacked { bytes, _held: held }),
+            // A file that was made of several has several members; all of them count.
+            Encoding::Gzip => unpack(flate2::read::MultiGzDecoder::new(&*bytes), &mut held),
+            Encoding::Zstd => {
+                let mut decoder = zstd::stream::read::Decoder::new(&*bytes).map_err(broken)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(broken)?;
+                unpack(decoder, &mut held)
+            }
+        };
+        Ok(Unpacked { bytes: Bytes::from(unpacked?), _held: held })
+    }
+}
+
+/// RFC 9659: a content coding of zstd uses windows of at most 8 MB. A larger one would let a few
+/// bytes ask for much memory.
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+
+fn unpack(mut decoder: impl Read, held: &mut Held) -> Result<Vec<u8>, Problem> {
+    let bytes_max = held.gate.options().body_bytes_max;
+    let mut unpacked = Vec::new();
+    let mut piece = vec![0; 64 * 1024];
+    loop {
+        let length = decoder.read(&mut piece).map_err(broken)?;
+        let Some(piece) = piece.get(..length).filter(|piece| !piece.is_empty()) else {
+            return Ok(unpacked);
+        };
+        if unpacked.len() + length > bytes_max {
+            return Err(too_large(bytes_max));
+        }
+        held.grow(length)?;
+        unpacked.extend_from_slice(piece);
+    }
+}
+
+fn broken(error: std::io::Error) -> Problem {
+    let detail = format!("the body is not what content-encoding says: {error}");
+    Problem::new(ProblemCode::InvalidBody, detail)
+}
+
+fn too_large(bytes_max: usize) -> Problem {
+    let detail = format!(
+        "the body is above {bytes_max} bytes (after decompression); split it into several calls"
+    );
+    Problem::new(ProblemCode::BodyTooLarge, detail)
+}
+
+/// The part of `bodies_bytes_max` that one body uses, until it is dropped.
+#[derive(Debug)]
+struct Held {
+    gate: Gate,
+    bytes: usize,
+}
+
+impl Held {
+    fn grow(&mut self, bytes: usize) -> Result<(), Problem> {
+        let bytes_max = self.gate.options().bodies_bytes_max;
+        self.bytes += bytes;
+        let all = self.gate.bodies_bytes().fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if all <= bytes_max {
+            return Ok(());
+        }
+        let detail = format!("the bodies that are being read fill {bytes_max} bytes");
+        Err(Problem::new(ProblemCode::BodiesFull, detail).retry_after(1))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.gate.bodies_bytes().fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,18 @@
+//! `POST /v1/flush`: returns when all that was accepted before is durable.
+
+use axum::extract::State;
+use axum::http::{StatusCode, Uri};
+use axum::response::Response;
+
+use super::gate::Gate;
+use super::problem::Problem;
+use super::query::Params;
+use super::reply;
+use crate::api::FlushBody;
+
+pub(super) async fn post(State(gate): State<Gate>, uri: Uri) -> Result<Response, Problem> {
+    let service = gate.readable()?;
+    Params::of(&uri)?.end()?;
+    let durable_seq = service.flush().await?;
+    Ok(reply::json(StatusCode::OK, &FlushBody { durable_seq }))
+}

@@ -1,0 +1,147 @@
+//! What stands between the listener and the service: it opens when the store is open.
+//!
+//! The listener starts first. Until [`Gate::open`], each call of the API is `503 opening`; after
+//! [`Gate::begin_drain`], each write is `503 draining`. All handlers share one gate, so the
+//! server's own counters and flags live here too.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use super::connections::Connections;
+use super::meter::Meter;
+use super::options::HttpOptions;
+use super::problem::Problem;
+use crate::api::ProblemCode;
+use crate::service::{HealthState, Service};
+use crate::telemetry::pressure::Pool;
+
+/// The shared state of the server. Clones are one gate.
+#[derive(Clone, Debug)]
+pub struct Gate(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    service: OnceLock<Service>,
+    percent: AtomicU8,
+    is_draining: AtomicBool,
+    /// One `check` at a time.
+    is_checking: AtomicBool,
+    /// Bytes of the bodies that are being read or parsed.
+    bodies_bytes: AtomicUsize,
+    connections: Connections,
+    meter: Meter,
+    options: HttpOptions,
+    started_at: Instant,
+}
+
+impl Gate {
+    /// A closed gate.
+    pub fn new(options: HttpOptions) -> Self {
+        Self(Arc::new(Inner {
+            service: OnceLock::new(),
+            percent: AtomicU8::new(0),
+            is_draining: AtomicBool::new(false),
+            is_checking: AtomicBool::new(false),
+            bodies_bytes: AtomicUsize::new(0),
+            connections: Connections::default(),
+            meter: Meter::default(),
+            options,
+            started_at: Instant::now(),
+        }))
+    }
+
+    /// How far the store is open, from 0 to 100, for `/readyz`.
+    pub fn set_percent(&self, percent: u8) {
+        self.0.percent.store(percent.min(100), Ordering::Relaxed);
+    }
+
+    /// Lets calls through to `service`. Only the first service counts.
+    pub fn open(&self, service: Service) {
+        let _already_open = self.0.service.set(service);
+    }
+
+    /// Refuses writes from now on; reads go on.
+    pub fn begin_drain(&self) {
+        self.0.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    /// The bounds and periods of the server.
+    pub fn options(&self) -> &HttpOptions {
+        &self.0.options
+    }
+
+    /// The service, for a read.
+    pub(super) fn readable(&self) -> Result<&Service, Problem> {
+        self.0.service.get().ok_or_else(|| self.opening())
+    }
+
+    /// The service, for a write.
+    pub(super) fn writable(&self) -> Result<&Service, Problem> {
+        let service = self.readable()?;
+        if self.0.is_draining.load(Ordering::Relaxed) {
+            return Err(Problem::draining());
+        }
+        Ok(service)
+    }
+
+    /// Whether calls can be answered now.
+    pub(super) fn ready(&self) -> Result<(), Problem> {
+        let service = self.writable()?;
+        match service.health() {
+            HealthState::Ready => Ok(()),
+            HealthState::Draining => Err(Problem::draining()),
+            HealthState::Failed => Err(Problem::storage_failed()),
+        }
+    }
+
+    fn opening(&self) -> Problem {
+        let percent = self.0.percent.load(Ordering::Relaxed);
+        let detail = format!("the store is being opened, {percent} % done");
+        let mut problem = Problem::new(ProblemCode::Opening, detail).not_applied().retry_after(1);
+        problem.percent = Some(percent);
+        problem
+    }
+
+    /// The right to run the one check; `None` if one is running.
+    pub(super) fn begin_check(&self) -> Option<Checking> {
+        let was_checking = self.0.is_checking.swap(true, Ordering::Acquire);
+        (!was_checking).then(|| Checking(self.clone()))
+    }
+
+    pub(super) fn bodies_bytes(&self) -> &AtomicUsize {
+        &self.0.bodies_bytes
+    }
+
+    /// Warns if most of the connections are in use, together with the other bounds of the process.
+    pub(super) fn watch_connections(&self, in_use: usize) {
+        if let Some(service) = self.0.service.get() {
+            let now = service.options().clock.monotonic();
+            let bound = self.0.options.connections_max;
+            service.pressure().observe(Pool::Connections, in_use, bound, now);
+        }
+    }
+
+    pub(super) fn connections(&self) -> &Connections {
+        &self.0.connections
+    }
+
+    pub(super) fn meter(&self) -> &Meter {
+        &self.0.meter
+    }
+
+    /// Whole seconds since the gate was made.
+    pub(super) fn uptime_s(&self) -> u64 {
+        self.0.started_at.elapsed().as_secs()
+    }
+}
+
+/// The right to run the one check, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Checking(Gate);
+
+impl Drop for Checking {
+    fn drop(&mut self) {
+        self.0.0.is_checking.store(false, Ordering::Release);
+    }
+}

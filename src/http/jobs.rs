@@ -1,0 +1,115 @@
+//! One job: `PUT` and `GET /v1/jobs/{job_id}`, and its history.
+
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
+use axum::http::header::{ETAG, HeaderValue, IF_NONE_MATCH};
+use axum::http::request::Parts;
+use axum::response::{IntoResponse as _, Response};
+
+use super::fresh;
+use super::gate::Gate;
+use super::media::Media;
+use super::parse::Parsed;
+use super::problem::Problem;
+use super::query::Params;
+use super::reply;
+use super::updates::{self, How};
+use crate::api::{HistoryBody, JobBody, ProblemCode, read_update_of};
+use crate::model::{JobId, RejectionCode};
+
+/// The id in the path, decoded.
+type JobPath = Result<Path<String>, PathRejection>;
+
+pub(super) async fn put(State(gate): State<Gate>, path: JobPath, request: Request) -> Response {
+    let (parts, mut body) = request.into_parts();
+    let accepted = accept(&gate, path, parts, &mut body).await;
+    updates::answer(&gate, accepted, body).await
+}
+
+async fn accept(
+    gate: &Gate,
+    path: JobPath,
+    parts: Parts,
+    body: &mut Body,
+) -> Result<Response, Problem> {
+    let service = gate.writable()?;
+    let job_id = decoded(path)?;
+    let how = How::of(&parts.uri, false)?;
+    Media::check_put(&parts.headers)?;
+    let read = move |bytes: &[u8]| Parsed::one(bytes, |json| read_update_of(&job_id, json));
+    let updates = updates::receive(gate, &how, parts, body, read).await?;
+    let receipt = service.submit(updates).await?;
+    if receipt.answer.accepted > 0 {
+        return Ok(updates::accepted(&how, &receipt));
+    }
+    // A kept answer may have lost its reasons.
+    let reason = receipt.answer.errors.first().map(|error| (error.code, error.detail.to_string()));
+    Ok(match reason {
+        Some((code, detail)) => updates::refused(ProblemCode::Rejected(code), detail, receipt),
+        None => {
+            let detail = "the update was refused; its reason is no longer kept".to_owned();
+            updates::refused(ProblemCode::AllRejected, detail, receipt)
+        }
+    })
+}
+
+pub(super) async fn get(
+    State(gate): State<Gate>,
+    path: JobPath,
+    request: Request,
+) -> Result<Response, Problem> {
+    let service = fresh::readable(&gate, Params::of(request.uri())?).await?;
+    let job_id = parsed(path)?;
+    let record = service.get(&job_id)?.ok_or_else(|| unknown(&job_id))?;
+    let tag = format!("\"{}\"", record.seq);
+    let mut known = request.headers().get_all(IF_NONE_MATCH).iter();
+    let mut response = if known.any(|value| names(value, &tag)) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        let kind = service.kinds().kind(record.status);
+        reply::json(StatusCode::OK, &JobBody::of(&job_id, &record, kind))
+    };
+    if let Ok(tag) = HeaderValue::try_from(tag) {
+        response.headers_mut().insert(ETAG, tag);
+    }
+    Ok(response)
+}
+
+pub(super) async fn history(
+    State(gate): State<Gate>,
+    path: JobPath,
+    request: Request,
+) -> Result<Response, Problem> {
+    let service = fresh::readable(&gate, Params::of(request.uri())?).await?;
+    let job_id = parsed(path)?;
+    let record = service.get(&job_id)?.ok_or_else(|| unknown(&job_id))?;
+    Ok(reply::json(StatusCode::OK, &HistoryBody::of(&job_id, &record)))
+}
+
+fn decoded(path: JobPath) -> Result<String, Problem> {
+    let Path(job_id) = path.map_err(|error| {
+        let code = ProblemCode::Rejected(RejectionCode::InvalidJobId);
+        Problem::new(code, format!("the job id of the path cannot be read: {error}"))
+    })?;
+    Ok(job_id)
+}
+
+fn parsed(path: JobPath) -> Result<JobId, Problem> {
+    JobId::parse(&decoded(path)?).map_err(|error| {
+        let code = ProblemCode::Rejected(RejectionCode::InvalidJobId);
+        Problem::new(code, error.to_string())
+    })
+}
+
+fn unknown(job_id: &JobId) -> Problem {
+    let detail = format!("no job {:?} was ever reported", job_id.as_str());
+    Problem::new(ProblemCode::Rejected(RejectionCode::UnknownJob), detail)
+}
+
+/// True if an `If-None-Match` names `tag`, weak or strong, or anything.
+fn names(value: &HeaderValue, tag: &str) -> bool {
+    let mut tags = value.to_str().unwrap_or("").split(',').map(str::trim);
+    tags.any(|named| named == "*" || named.strip_prefix("W/").unwrap_or(named) == tag)
+}

@@ -1,0 +1,41 @@
+//! The bounds and periods of the server.
+
+use std::time::Duration;
+
+/// How the server reads, answers and stops. Every bound is named here.
+#[derive(Clone, Debug)]
+pub struct HttpOptions {
+    /// Largest body, in bytes after decompression.
+    pub body_bytes_max: usize,
+    /// Most bytes that all bodies may hold together while they are read and parsed.
+    pub bodies_bytes_max: usize,
+    /// Longest wait for the next piece of a body.
+    pub body_timeout: Duration,
+    /// Most index entries that one page of a list may examine.
+    pub page_scan_max: usize,
+    /// Most connections that are served. A few above it are told so, the rest are closed.
+    pub connections_max: usize,
+    /// Longest wait for the first request of a connection.
+    pub header_timeout: Duration,
+    /// Longest wait for a further request of a connection.
+    pub idle_timeout: Duration,
+    /// How long open requests may take to finish at a stop.
+    pub drain_timeout: Duration,
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 8 << 20,
+            bodies_bytes_max: 128 << 20,
+            body_timeout: Duration::from_secs(30),
+            page_scan_max: 10_000,
+            connections_max: 1_024,
+            header_timeout: Duration::from_secs(10),
+            // Clients keep their connections longer than they wait for an answer; a client that
+            // finds its connection closed on reuse may have to send an update again.
+            idle_timeout: Duration::from_secs(120),
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Every refusal as `application/problem+json`: one map from errors to codes.
+//!
+//! `detail` says what was wrong and what would be right. A `5xx` never shows what is inside: its
+//! cause goes to the log.
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use axum::http::{Response, StatusCode};
+use axum::response::IntoResponse;
+
+use crate::api::{AnswerBody, OutcomeBody, PROBLEM_MEDIA_TYPE, ProblemCode};
+use crate::model::{Answer, Clock};
+use crate::service::SubmitError;
+use crate::store::StoreError;
+use crate::telemetry;
+use crate::telemetry::pressure::Limiter;
+
+/// What went wrong with one call.
+#[derive(Debug)]
+pub(super) struct Problem {
+    pub code: ProblemCode,
+    pub detail: Cow<'static, str>,
+    /// Set on every call that writes.
+    pub outcome: Option<OutcomeBody>,
+    pub retry_after_s: Option<u64>,
+    /// How far the store is open.
+    pub percent: Option<u8>,
+    /// The counters, if the writer has judged the updates.
+    pub answer: Option<Box<Answer>>,
+}
+
+impl Problem {
+    pub fn new(code: ProblemCode, detail: impl Into<Cow<'static, str>>) -> Self {
+        let detail = detail.into();
+        Self { code, detail, outcome: None, retry_after_s: None, percent: None, answer: None }
+    }
+
+    /// Says that nothing was applied, unless more is known already.
+    pub fn not_applied(mut self) -> Self {
+        self.outcome.get_or_insert(OutcomeBody::NotApplied);
+        self
+    }
+
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after_s = Some(seconds);
+        self
+    }
+
+    pub fn with_answer(mut self, answer: Answer) -> Self {
+        self.answer = Some(Box::new(answer));
+        self
+    }
+
+    pub fn draining() -> Self {
+        let detail = "the server is stopping; send it again, to its successor";
+        Self::new(ProblemCode::Draining, detail).not_applied().retry_after(1)
+    }
+
+    pub fn storage_failed() -> Self {
+        let detail = "the store failed; its operator finds the cause in the log";
+        Self::new(ProblemCode::StorageFailed, detail).retry_after(10)
+    }
+
+    pub fn internal() -> Self {
+        Self::new(ProblemCode::Internal, "a fault of the server; the log has more")
+    }
+}
+
+impl From<SubmitError> for Problem {
+    /// For calls that write: the outcome is always set.
+    fn from(error: SubmitError) -> Self {
+        let detail = error.to_string();
+        let problem = match error {
+            SubmitError::QueueFull { retry_after, .. } => {
+                let seconds = retry_after.as_secs().max(1);
+                Self::new(ProblemCode::QueueFull, detail).retry_after(seconds)
+            }
+            SubmitError::TooLarge { .. } => Self::new(ProblemCode::RequestTooLarge, detail),
+            SubmitError::Draining => Self::draining(),
+            SubmitError::AckMustBeDurable => Self::new(ProblemCode::AckMustBeDurable, detail),
+            SubmitError::KeyReused => Self::new(ProblemCode::IdempotencyKeyReused, detail),
+            SubmitError::Rejected(rejection) => {
+                Self::new(ProblemCode::Rejected(rejection.code), String::from(rejection.detail))
+            }
+            SubmitError::StoreFailed { outcome, source } => {
+                let mut problem = Self::from(source);
+                problem.outcome = Some(outcome.into());
+                problem
+            }
+        };
+        problem.not_applied()
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        log_store_error(&error);
+        match error {
+            StoreError::Failed(_) => Self::storage_failed(),
+            StoreError::CorruptRecord { .. } => {
+                let detail = "a record is not what was written; the log names it";
+                Self::new(ProblemCode::CorruptRecord, detail)
+            }
+        }
+    }
+}
+
+/// At most one line a second, for each reader may meet the same error again and again.
+fn log_store_error(error: &StoreError) {
+    static LIMITER: LazyLock<Mutex<Limiter>> =
+        LazyLock::new(|| Mutex::new(Limiter::new(Duration::from_secs(1))));
+    let now = Clock::System.monotonic();
+    if LIMITER.lock().unwrap_or_else(PoisonError::into_inner).pass(now) {
+        tracing::error!(event = telemetry::CALL_FAILED, %error, "A call met an error of the store");
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> axum::response::Response {
+        let mut body = self.code.body(self.detail);
+        body.outcome = self.outcome;
+        body.percent = self.percent;
+        body.answer = self.answer.as_deref().map(AnswerBody::of);
+        let status = StatusCode::from_u16(body.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        // Strings and numbers alone: there is nothing that JSON cannot say.
+        let bytes = serde_json::to_vec(&body).unwrap_or_default();
+        let mut response = Response::new(Body::from(bytes));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_MEDIA_TYPE));
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+/// The answer to a read whose handler panicked.
+pub(super) fn read_panicked(panic: Box<dyn Any + Send>) -> axum::response::Response {
+    log_panic(panic.as_ref());
+    Problem::internal().into_response()
+}
+
+/// The answer to a write whose handler panicked: the updates may be on their way.
+pub(super) fn write_panicked(panic: Box<dyn Any + Send>) -> axum::response::Response {
+    log_panic(panic.as_ref());
+    let mut problem = Problem::internal();
+    problem.outcome = Some(OutcomeBody::Unknown);
+    problem.into_response()
+}
+
+fn log_panic(panic: &(dyn Any + Send)) {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    tracing::error!(event = telemetry::HANDLER_PANICKED, panic = text, "A handler panicked");
+}
+
+pub(super) async fn not_found() -> Problem {
+    Problem::new(ProblemCode::NotFound, "no such path; the API begins at /v1")
+}
+
+pub(super) async fn method_not_allowed() -> Problem {
+    let detail = "this path does not take this method; the Allow header lists what it takes";
+    Problem::new(ProblemCode::MethodNotAllowed, detail)
+}

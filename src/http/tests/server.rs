@@ -1,0 +1,188 @@
+//! The server on a real socket: connections, and the clean stop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::http::serve;
+
+struct Running {
+    address: SocketAddr,
+    server: Server,
+    stop: Arc<Notify>,
+    serving: JoinHandle<std::io::Result<()>>,
+}
+
+impl Running {
+    fn new(options: HttpOptions) -> Self {
+        let server = Server::with(ServiceOptions::default(), options);
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = Arc::new(Notify::new());
+        let (gate, stopped) = (server.gate.clone(), stop.clone());
+        let serving = tokio::spawn(async move { serve(listener, gate, stopped.notified()).await });
+        Self { address, server, stop, serving }
+    }
+
+    async fn connect(&self) -> Client {
+        Client(TcpStream::connect(self.address).await.unwrap())
+    }
+}
+
+struct Client(TcpStream);
+
+impl Client {
+    async fn send(&mut self, text: &str) {
+        self.0.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    async fn get(&mut self, path: &str) -> String {
+        self.send(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+        self.answer().await
+    }
+
+    /// One answer, whose body is JSON on one line without a closing bracket but the last.
+    async fn answer(&mut self) -> String {
+        let mut text = Vec::new();
+        loop {
+            let length = self.0.read_buf(&mut text).await.unwrap();
+            let shown = String::from_utf8_lossy(&text).into_owned();
+            if length == 0 || is_whole(&shown) {
+                return shown;
+            }
+        }
+    }
+
+    /// What comes until the server closes; an abrupt close counts as one.
+    async fn rest(&mut self) -> String {
+        let mut text = Vec::new();
+        let _end = self.0.read_to_end(&mut text).await;
+        String::from_utf8_lossy(&text).into_owned()
+    }
+}
+
+/// True if the body is as long as its header says.
+fn is_whole(answer: &str) -> bool {
+    let Some((head, body)) = answer.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    length.is_some_and(|length| body.len() == length.parse::<usize>().unwrap())
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again_and_counted() {
+    let running = Running::new(HttpOptions::default());
+    let mut client = running.connect().await;
+    assert!(client.get("/livez").await.starts_with("HTTP/1.1 200 OK\r\n"));
+    assert!(client.get("/readyz").await.ends_with(r#"{"status":"ready"}"#));
+    let stats = client.get("/v1/stats").await;
+    assert!(stats.contains(r#""connections":{"now":1,"peak":1,"max":1024,"turned_away":0}"#));
+}
+
+#[tokio::test]
+async fn a_connection_above_the_bound_is_told_so_and_may_ask_for_health() {
+    let running = Running::new(HttpOptions { connections_max: 1, ..HttpOptions::default() });
+    let mut first = running.connect().await;
+    first.get("/livez").await;
+    let mut second = running.connect().await;
+    assert!(second.get("/readyz").await.starts_with("HTTP/1.1 200 OK\r\n"));
+    second.send("GET /v1/counts HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let answer = second.rest().await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.contains(r#""code":"too_many_connections""#), "{answer}");
+    assert!(first.get("/v1/counts").await.starts_with("HTTP/1.1 200 OK\r\n"));
+    let connections = running.server.gate.connections().numbers(1);
+    assert_eq!(connections.turned_away, 1);
+}
+
+#[tokio::test]
+async fn a_client_that_sends_all_before_it_reads_sees_the_refusal() {
+    let running = Running::new(HttpOptions::default());
+    let mut client = running.connect().await;
+    let body = "x".repeat(9 << 20);
+    for (path, status) in [("updates", 413), ("updates?nonsense=1", 400)] {
+        let head = format!("POST /v1/{path} HTTP/1.1\r\nhost: x\r\n");
+        client.send(&head).await;
+        client.send("content-type: application/json\r\n").await;
+        client.send(&format!("content-length: {}\r\n\r\n{body}", body.len())).await;
+        let answer = client.answer().await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_asks_for_nothing_is_closed() {
+    let header_timeout = std::time::Duration::from_millis(1);
+    let running = Running::new(HttpOptions { header_timeout, ..HttpOptions::default() });
+    let mut client = running.connect().await;
+    client.send("GET /livez HTTP/1.1\r\n").await;
+    assert_eq!(client.rest().await, "");
+}
+
+#[tokio::test]
+async fn a_stop_finishes_the_open_request_and_closes_idle_connections() {
+    let running = Running::new(HttpOptions::default());
+    let mut idle = running.connect().await;
+    idle.get("/livez").await;
+    let mut busy = running.connect().await;
+    let body = r#"{"job_id":"a","status":"queued"}"#;
+    busy.send(&format!(
+        "POST /v1/updates HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+         expect: 100-continue\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    ))
+    .await;
+    // The server asks for the body, so the request is open.
+    let mut asked = [0; 25];
+    busy.0.read_exact(&mut asked).await.unwrap();
+    assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
+    running.stop.notify_one();
+    assert_eq!(idle.rest().await, "");
+    busy.send(body).await;
+    let answer = busy.rest().await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    running.serving.await.unwrap().unwrap();
+    assert!(TcpStream::connect(running.address).await.is_err());
+    assert_eq!(running.server.service.drain().await.unwrap().durable_seq, 1);
+}
+
+#[tokio::test]
+async fn a_stop_waits_no_longer_than_its_bound() {
+    let drain_timeout = std::time::Duration::from_millis(1);
+    let running = Running::new(HttpOptions { drain_timeout, ..HttpOptions::default() });
+    let mut busy = running.connect().await;
+    busy.send(
+        "POST /v1/updates HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+         expect: 100-continue\r\ncontent-length: 9\r\n\r\n",
+    )
+    .await;
+    let mut asked = [0; 25];
+    busy.0.read_exact(&mut asked).await.unwrap();
+    running.stop.notify_one();
+    running.serving.await.unwrap().unwrap();
+    assert_eq!(busy.rest().await, "");
+}
+
+#[tokio::test]
+async fn a_dropped_call_leaves_nothing_behind() {
+    let running = Running::new(HttpOptions::default());
+    let mut client = running.connect().await;
+    client
+        .send(
+            "POST /v1/updates HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+             expect: 100-continue\r\ncontent-length: 9\r\n\r\n",
+        )
+        .await;
+    let mut asked = [0; 25];
+    client.0.read_exact(&mut asked).await.unwrap();
+    drop(client);
+    while running.server.gate.connections().now() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let stats = running.server.get("/v1/stats").await.json(200);
+    assert_eq!(stats["http"]["in_flight"], 1, "only the question itself");
+}
