@@ -21,6 +21,7 @@
 
 pub mod api;
 mod batch;
+pub mod client;
 pub mod http;
 pub mod model;
 pub mod service;

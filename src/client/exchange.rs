@@ -1,0 +1,171 @@
+//! One request and its answer: URLs, headers, and problems told from foreign pages.
+
+use std::time::Duration;
+
+use reqwest::{Method, RequestBuilder, StatusCode, Url};
+use serde::de::DeserializeOwned;
+
+use super::error::{ClientError, Problem};
+use crate::api::ProblemBody;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How much of a foreign page is shown.
+const FOREIGN_CHARS_MAX: usize = 200;
+
+/// The connections to one server.
+#[derive(Clone, Debug)]
+pub(super) struct Exchange {
+    http: reqwest::Client,
+    url: Url,
+}
+
+/// A successful answer, read whole.
+#[derive(Debug)]
+pub(super) struct Answered {
+    url: String,
+    status: StatusCode,
+    headers: reqwest::header::HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Exchange {
+    /// Takes `http://host:port`, a path before the API's (of a proxy), or `host:port` alone.
+    pub fn new(text: &str) -> Result<Self, ClientError> {
+        let refused = |why: String| ClientError::BadUrl { url: text.to_owned(), why };
+        let text = text.trim();
+        let whole = match text.contains("://") {
+            true => text.to_owned(),
+            false => format!("http://{text}"),
+        };
+        let url = Url::parse(&whole).map_err(|error| refused(error.to_string()))?;
+        if url.scheme() != "http" {
+            return Err(refused(format!("{} is not spoken here, only http", url.scheme())));
+        }
+        let mut http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .user_agent(concat!("jobslate/", env!("CARGO_PKG_VERSION")));
+        if is_loopback(&url) {
+            // A proxy cannot reach this machine under that name.
+            http = http.no_proxy();
+        }
+        let http = http.build().map_err(|error| refused(chain(&error)))?;
+        Ok(Self { http, url })
+    }
+
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// A request to `path` under the server's URL; each segment and value is escaped.
+    pub fn call(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&'static str, String)],
+    ) -> RequestBuilder {
+        let mut url = self.url.clone();
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        self.http.request(method, url)
+    }
+
+    /// Sends `call`; anything but a success is an error.
+    pub async fn answer(&self, call: RequestBuilder) -> Result<Answered, ClientError> {
+        let unavailable = |error: reqwest::Error| ClientError::Unavailable {
+            url: self.url.to_string(),
+            why: chain(&error),
+        };
+        let response = call.send().await.map_err(unavailable)?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = response.bytes().await.map_err(unavailable)?.to_vec();
+        let answered = Answered { url: self.url.to_string(), status, headers, body };
+        if status.is_success() { Ok(answered) } else { Err(answered.into_error()) }
+    }
+}
+
+impl Answered {
+    pub fn is_accepted(&self) -> bool {
+        self.status == StatusCode::ACCEPTED
+    }
+
+    /// True if the server gives the first answer to the same call again.
+    pub fn is_replayed(&self) -> bool {
+        self.headers.get("idempotent-replayed").is_some_and(|value| value == "true")
+    }
+
+    pub fn json<T: DeserializeOwned>(self) -> Result<T, ClientError> {
+        serde_json::from_slice(&self.body).map_err(|_| self.into_foreign())
+    }
+
+    fn into_error(self) -> ClientError {
+        let Ok(body) = serde_json::from_slice::<ProblemBody<'static>>(&self.body) else {
+            return self.into_foreign();
+        };
+        let seconds = self.headers.get("retry-after").and_then(|value| value.to_str().ok());
+        let retry_after = seconds.and_then(|text| text.parse().ok()).map(Duration::from_secs);
+        let replayed = self.is_replayed();
+        ClientError::Problem(Box::new(Problem { body, retry_after, replayed }))
+    }
+
+    fn into_foreign(self) -> ClientError {
+        let text = String::from_utf8_lossy(&self.body);
+        let body = text.chars().take(FOREIGN_CHARS_MAX).flat_map(char::escape_debug).collect();
+        ClientError::Foreign { url: self.url, status: self.status, body }
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host_str() {
+        Some("localhost") => true,
+        Some(host) => {
+            let address = host.trim_start_matches('[').trim_end_matches(']');
+            address.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        }
+        None => false,
+    }
+}
+
+/// The error with its causes; reqwest names the URL in the first, which the caller says already.
+fn chain(error: &reqwest::Error) -> String {
+    let mut causes = Vec::new();
+    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        causes.push(inner.to_string());
+        cause = inner.source();
+    }
+    if error.is_timeout() {
+        return "it took too long".to_owned();
+    }
+    // The innermost is what the system said: "Connection refused (os error 111)".
+    causes.pop().unwrap_or_else(|| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(url: &str, segments: &[&str]) -> String {
+        let call = Exchange::new(url).unwrap().call(Method::GET, segments, &[]);
+        call.build().unwrap().url().to_string()
+    }
+
+    #[test]
+    fn job_ids_are_one_segment_whatever_they_hold() {
+        let url = path("http://127.0.0.1:7411", &["v1", "jobs", "a/b c?d#e%2F\u{e9}"]);
+        assert_eq!(url, "http://127.0.0.1:7411/v1/jobs/a%2Fb%20c%3Fd%23e%252F%C3%A9");
+    }
+
+    #[test]
+    fn a_url_may_lack_its_scheme_or_have_a_path() {
+        assert_eq!(path("localhost:7411", &["readyz"]), "http://localhost:7411/readyz");
+        assert_eq!(path("http://proxy/jobs/", &["readyz"]), "http://proxy/jobs/readyz");
+        assert_eq!(path("[::1]:7411", &["readyz"]), "http://[::1]:7411/readyz");
+        for bad in ["https://example.com", "", "http://", "ftp://example.com"] {
+            assert!(matches!(Exchange::new(bad), Err(ClientError::BadUrl { .. })), "{bad}");
+        }
+    }
+}
