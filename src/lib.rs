@@ -21,6 +21,7 @@
 
 pub mod api;
 mod batch;
+pub mod cli;
 pub mod client;
 pub mod http;
 pub mod model;

@@ -1,0 +1,286 @@
+//! The command line: every command with its flags, its help and its examples.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use super::config::{ConfigFlags, parse_duration};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+   0  done                               69  no server answers
+   1  no such job; check found damage    70  a bug in this program
+  64  wrong command line                 74  the machine cannot read or write
+  65  updates rejected, input broken     75  try again: store in use, queue full
+  66  the input cannot be opened         76  the store is damaged
+                                         78  wrong configuration
+A command that SIGINT or SIGTERM broke off ends with 130 or 143.";
+
+/// Keeps the status of every job of an ingestion pipeline.
+///
+/// `jobslate serve` keeps the store; all other commands talk to it over HTTP.
+#[derive(Debug, Parser)]
+#[command(name = "jobslate", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+#[command(after_long_help = EXIT_CODES, propagate_version = true, disable_help_subcommand = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Serve(ServeArgs),
+    Import(ImportArgs),
+    Set(SetArgs),
+    Get(GetArgs),
+    List(ListArgs),
+    Counts(CountsArgs),
+    Stats(StatsArgs),
+    Flush(FlushArgs),
+    Check(CheckArgs),
+    Config(ConfigArgs),
+    Completions(CompletionsArgs),
+}
+
+/// Which server to ask, and how to print what it says.
+#[derive(Args, Clone, Debug)]
+pub struct Server {
+    /// URL of the server
+    #[arg(long, env = "JOBSLATE_URL", default_value = "http://127.0.0.1:7411")]
+    #[arg(value_name = "URL", hide_env_values = true)]
+    pub url: String,
+    /// Print JSON for machines
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Keep the store and answer over HTTP, until SIGTERM or SIGINT
+///
+/// Needs no configuration: it listens on 127.0.0.1:7411 and keeps its data in ./jobslate-data. A
+/// value is taken from the flag, else from the environment, else from the file, else the default.
+/// At SIGTERM or SIGINT it stops taking updates, stores all that it took, and ends with 0; a second
+/// signal ends it at once, which loses what was only queued.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  jobslate serve
+  jobslate serve --data-dir /var/lib/jobslate --log-format json
+  JOBSLATE_FLUSH_INTERVAL=500ms jobslate serve --config /etc/jobslate.toml")]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub config: ConfigFlags,
+}
+
+/// Send a file of updates: one JSON object a line, plain, gzip or zstd
+///
+/// Lines are sent in order, in chunks, each acknowledged when it is on disk. An import that was
+/// stopped goes on where it was: run the same command again. Each chunk carries a key made of the
+/// content and its line numbers, and the server counts a key once (it remembers keys for a day, see
+/// idempotency_age_max). Another --chunk makes other keys. Rejected lines are named at the end, and
+/// their neighbours are stored.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  jobslate import updates.ndjson.gz
+  zcat day1.gz day2.gz | jobslate import -
+  jobslate import updates.ndjson --json --quiet
+A line: {\"job_id\":\"doc-1\",\"status\":\"error\",\"error\":\"no text\",\"at\":1764000000123}")]
+pub struct ImportArgs {
+    /// File to read, or - for standard input
+    #[arg(value_name = "FILE")]
+    pub file: String,
+    /// Most lines of one request
+    #[arg(long, value_name = "LINES", default_value = "1000")]
+    #[arg(value_parser = chunk_lines)]
+    pub chunk: usize,
+    /// How long to try again when the server is busy or away
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    pub retry_for: Duration,
+    /// No progress; the summary only if lines were rejected
+    #[arg(long, short)]
+    pub quiet: bool,
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// Report the status of one job
+///
+/// Returns when it is on disk. Without STATUS it is a heartbeat: it sets what the flags give and
+/// leaves the status as it is.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  jobslate set doc-1 processing
+  jobslate set doc-1 error --error 'no text found' --attempt 2
+  jobslate set doc-1 --progress 0.4 --message 'page 12'
+  jobslate set doc-1 processing --if-status queued    (fails unless it is queued: claim a job)")]
+pub struct SetArgs {
+    /// Id of the job
+    pub job: String,
+    /// Its new status: queued, processing, completed, error, cancelled, or a word of your own
+    pub status: Option<String>,
+    /// Why it failed
+    #[arg(long, value_name = "TEXT")]
+    pub error: Option<String>,
+    /// When it happened: RFC 3339 or Unix milliseconds [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
+    /// Which attempt this is; a lower one than the job has is stale
+    #[arg(long, value_name = "N")]
+    pub attempt: Option<u32>,
+    /// How much is done, from 0 to 1
+    #[arg(long, value_name = "PART")]
+    pub progress: Option<f64>,
+    /// What it is doing
+    #[arg(long, value_name = "TEXT")]
+    pub message: Option<String>,
+    /// A label; may be repeated, and replaces all labels of the job
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    pub labels: Vec<(String, String)>,
+    /// Pipeline of the job [default: the one it has, or `default`]
+    #[arg(long, value_name = "NAME")]
+    pub pipeline: Option<String>,
+    /// Only if this is the job's status now
+    #[arg(long, value_name = "STATUS", conflicts_with = "queued")]
+    pub if_status: Option<String>,
+    /// Return once it is admitted, before it is on disk
+    #[arg(long)]
+    pub queued: bool,
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// Show one job
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  jobslate get doc-1
+  jobslate get doc-1 --json | jq -r .status
+Ends with 1 if there is no such job.")]
+pub struct GetArgs {
+    /// Id of the job
+    pub job: String,
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// List jobs, the last changed first
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  jobslate list
+  jobslate list --status error,timeout --pipeline pdf
+  jobslate list --all --json | jq -r .job_id
+With --json, one job a line.")]
+pub struct ListArgs {
+    /// Only these statuses, separated by commas; may be repeated
+    #[arg(long, value_name = "STATUS", value_delimiter = ',')]
+    pub status: Vec<String>,
+    /// Only this pipeline
+    #[arg(long, value_name = "NAME")]
+    pub pipeline: Option<String>,
+    /// Most jobs to list
+    #[arg(long, value_name = "N", default_value_t = 50, conflicts_with = "all")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: u64,
+    /// List them all
+    #[arg(long)]
+    pub all: bool,
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// Show how many jobs there are, by status
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  jobslate counts
+  jobslate counts --by-pipeline
+  jobslate counts --json | jq .by_kind.failed")]
+pub struct CountsArgs {
+    /// One row for each pipeline
+    #[arg(long)]
+    pub by_pipeline: bool,
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// Show the numbers of the server: updates, batches, commit times, queue, files
+#[derive(Args, Debug)]
+pub struct StatsArgs {
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// Wait until everything that was accepted is on disk
+#[derive(Args, Debug)]
+pub struct FlushArgs {
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// Compare everything in the store with everything: counts, indexes, records, updates
+///
+/// Asks the running server; with --data-dir, opens a store that no server has open. Reads the whole
+/// store. Ends with 0 if it is clean, with 1 if not.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  jobslate check
+  jobslate check --data-dir /var/lib/jobslate    (while the server is stopped)")]
+pub struct CheckArgs {
+    /// Directory of a store that is not in use
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// Print the configuration that `serve` would have, and where each value comes from
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  jobslate config
+  jobslate config --config /etc/jobslate.toml
+  jobslate config --sample > jobslate.toml")]
+pub struct ConfigArgs {
+    /// Print a sample file: every key with its meaning, range and default
+    #[arg(long, conflicts_with_all = ["markdown", "json"])]
+    pub sample: bool,
+    /// Print the table of keys as Markdown
+    #[arg(long, conflicts_with = "json")]
+    pub markdown: bool,
+    /// Print JSON for machines
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub config: ConfigFlags,
+}
+
+/// Print completions for a shell
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  jobslate completions bash > /etc/bash_completion.d/jobslate
+  jobslate completions fish > ~/.config/fish/completions/jobslate.fish")]
+pub struct CompletionsArgs {
+    pub shell: Shell,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "give a duration with a unit, such as 60s".to_owned())
+}
+
+fn chunk_lines(text: &str) -> Result<usize, String> {
+    const LINES_MAX: usize = 100_000;
+    let lines = text.parse().ok().filter(|lines| (1..=LINES_MAX).contains(lines));
+    lines.ok_or_else(|| format!("give a number from 1 to {LINES_MAX}"))
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    pair.map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .ok_or_else(|| "give NAME=VALUE".to_owned())
+}

@@ -1,0 +1,166 @@
+//! The exit codes of the program, after `sysexits.h`, and what leads to each.
+//!
+//! Every failure of every command becomes a [`Failure`] by a conversion in this file, so that the
+//! code for a cause is chosen once.
+
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+use super::config::ConfigError;
+use super::output::shown;
+use crate::client::ClientError;
+use crate::model::RejectionCode;
+use crate::store::{OpenError, StoreError};
+use crate::telemetry::logging::LogError;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    Done = 0,
+    /// The answer is no: no such job, or a check that found something.
+    No = 1,
+    /// The command line is wrong.
+    Usage = 64,
+    /// Updates were rejected, or the input is broken.
+    BadData = 65,
+    /// The input cannot be opened.
+    NoInput = 66,
+    /// No server answers, or not as ours does.
+    Unavailable = 69,
+    /// A bug.
+    Internal = 70,
+    /// The machine failed to read or write.
+    Io = 74,
+    /// Try again later: the store is in use, the queue is full, the server stops.
+    TryLater = 75,
+    /// The store is damaged; nothing was changed.
+    Damaged = 76,
+    BadConfig = 78,
+    /// Stopped by SIGINT or SIGTERM before the end.
+    Interrupted = 130,
+    Terminated = 143,
+}
+
+/// Why a command ended without success.
+#[derive(Debug)]
+pub struct Failure {
+    pub exit: Exit,
+    /// For people, on standard error; empty if all was said.
+    pub message: String,
+}
+
+impl Failure {
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into() }
+    }
+
+    /// The failure of a call that reports one update: that it was rejected is bad data, also when
+    /// the reason is that there is no such job.
+    pub fn of_update(error: ClientError) -> Self {
+        let is_rejected = error.code().and_then(RejectionCode::parse).is_some();
+        let failure = Self::from(error);
+        if is_rejected { Self { exit: Exit::BadData, ..failure } } else { failure }
+    }
+
+    /// The system gave no threads, or no signals, to run with.
+    pub fn no_runtime(error: io::Error) -> Self {
+        Self::new(Exit::Io, format!("cannot start: {error}"))
+    }
+
+    /// A failure that needs no more words.
+    pub fn silent(exit: Exit) -> Self {
+        Self::new(exit, "")
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Output that nobody reads any more (`jobslate list | head`) is no failure; anything else is.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::silent(Exit::Done),
+            _ => Self::new(Exit::Io, format!("cannot write the output: {error}")),
+        }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::new(Exit::BadConfig, error.to_string())
+    }
+}
+
+impl From<LogError> for Failure {
+    fn from(error: LogError) -> Self {
+        let exit = match error {
+            LogError::Filter(_) => Exit::BadConfig,
+            LogError::Twice => Exit::Internal,
+            _ => Exit::Io,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        let exit = match error {
+            OpenError::Locked { .. } => Exit::TryLater,
+            OpenError::Damaged { .. } => Exit::Damaged,
+            OpenError::Failed { .. } => Exit::Io,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let exit = match error {
+            StoreError::Failed(_) => Exit::Io,
+            StoreError::CorruptRecord { .. } => Exit::Damaged,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let exit = match &error {
+            ClientError::BadUrl { .. } => Exit::Usage,
+            ClientError::Unavailable { .. } | ClientError::Foreign { .. } => Exit::Unavailable,
+            ClientError::Problem(problem) => problem_exit(problem.body.status, &problem.body.code),
+        };
+        let message = match &error {
+            ClientError::Unavailable { .. } => {
+                format!("{error}\n  is `jobslate serve` running, and is --url right?")
+            }
+            // The words of whoever answered; a terminal must not obey them.
+            _ => shown(&error.to_string()),
+        };
+        Self::new(exit, message)
+    }
+}
+
+fn problem_exit(status: u16, code: &str) -> Exit {
+    match (status, code) {
+        (404, "unknown_job") => Exit::No,
+        (500, "corrupt_record") => Exit::Damaged,
+        (503 | 507, "storage_failed" | "storage_full") => Exit::Io,
+        (408 | 429 | 503 | 507, _) => Exit::TryLater,
+        (400 | 409 | 413 | 422, _) => Exit::BadData,
+        (404 | 405 | 415, _) => Exit::Unavailable,
+        _ => Exit::Internal,
+    }
+}

@@ -1,0 +1,102 @@
+//! The command line: arguments, configuration, and the commands themselves.
+//!
+//! [`run`] is the whole program; `main` only hands it the arguments. `serve` joins all rooms and is
+//! the one place where they meet; every other command is a client of a running server, except
+//! `check --data-dir`, which opens a store that nobody else has open.
+
+mod args;
+mod check;
+mod config;
+mod counts;
+mod exit;
+mod flush;
+mod get;
+mod import;
+mod list;
+mod open_files;
+mod output;
+mod serve;
+mod set;
+mod signals;
+mod stats;
+
+pub use exit::{Exit, Failure};
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use clap::{CommandFactory, Parser};
+
+use args::{Arguments, Command, CompletionsArgs, ConfigArgs};
+use config::{Config, Layers, effective_json, effective_toml, markdown, sample};
+
+/// Runs the program with these arguments, the program's name first. Blocks until it is done; what
+/// it has to say about a failure is on standard error when it returns.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(message) => {
+            // Help and version are messages too, for standard output.
+            let is_failure = message.use_stderr();
+            let is_printed = message.print().is_ok();
+            return if is_failure || !is_printed { Exit::Usage } else { Exit::Done };
+        }
+    };
+    match dispatch(arguments.command) {
+        Ok(()) => Exit::Done,
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                use owo_colors::OwoColorize;
+                let mut stderr = anstream::stderr().lock();
+                // If nobody can read it, the exit code still says it.
+                let _ = writeln!(stderr, "{} {failure}", "error:".red().bold());
+            }
+            failure.exit
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Serve(args) => serve::run(args),
+        Command::Config(args) => print_config(&args),
+        Command::Completions(args) => print_completions(&args),
+        Command::Import(args) => ask(import::run(args)),
+        Command::Set(args) => ask(set::run(args)),
+        Command::Get(args) => ask(get::run(args)),
+        Command::List(args) => ask(list::run(args)),
+        Command::Counts(args) => ask(counts::run(args)),
+        Command::Stats(args) => ask(stats::run(args)),
+        Command::Flush(args) => ask(flush::run(args)),
+        Command::Check(args) => ask(check::run(args)),
+    }
+}
+
+/// Runs a command that talks to a server.
+fn ask(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(Failure::no_runtime)?;
+    runtime.block_on(command)
+}
+
+fn print_config(args: &ConfigArgs) -> Result<(), Failure> {
+    if args.sample {
+        return Ok(output::text(&sample())?);
+    }
+    if args.markdown {
+        return Ok(output::text(&markdown())?);
+    }
+    let layers = Layers::read(&args.config, std::env::vars_os())?;
+    layers.notices().iter().for_each(|notice| output::note(notice));
+    Config::from_layers(&layers)?;
+    if args.json {
+        return Ok(output::json(&effective_json(&layers)?)?);
+    }
+    Ok(output::text(&effective_toml(&layers)?)?)
+}
+
+fn print_completions(args: &CompletionsArgs) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Arguments::command(), "jobslate", &mut script);
+    Ok(output::text(&String::from_utf8_lossy(&script))?)
+}

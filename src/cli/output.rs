@@ -1,0 +1,149 @@
+//! What commands print on standard output: JSON for machines, tables for people.
+//!
+//! Colours leave with anstream when the output is no terminal or `NO_COLOR` is set. Texts of jobs
+//! are other people's: [`shown`] takes their control characters away before a terminal sees them.
+
+use std::io::{self, IsTerminal, Write};
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{Cell, Color, ContentArrangement, Table};
+use serde::Serialize;
+
+/// Prints `value` as JSON: indented on a terminal, else on one line.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn json(value: &impl Serialize) -> io::Result<()> {
+    let is_person = io::stdout().is_terminal();
+    let text = match is_person {
+        true => serde_json::to_string_pretty(value)?,
+        false => serde_json::to_string(value)?,
+    };
+    text_line(&text)
+}
+
+/// Prints `value` as one line of JSON, wherever to.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn json_line(value: &impl Serialize) -> io::Result<()> {
+    text_line(&serde_json::to_string(value)?)
+}
+
+/// Prints `text` as it is.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn text(text: &str) -> io::Result<()> {
+    let mut out = anstream::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// Prints `text` and ends the line.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn text_line(line: &str) -> io::Result<()> {
+    text(&format!("{line}\n"))
+}
+
+/// Says something beside the output, on standard error.
+pub fn note(line: &str) {
+    // Nobody may be there to read it.
+    let _ = writeln!(anstream::stderr(), "{line}");
+}
+
+/// Prints a table, without the spaces that fill its last column.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn table(mut table: Table) -> io::Result<()> {
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    text_line(&table.trim_fmt())
+}
+
+/// An empty table under `header`. Its rows are as wide as they are: an id that is broken into
+/// lines can be neither copied nor searched for.
+pub fn new_table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    // anstream decides about colours, for the whole output and not by cell.
+    table.enforce_styling();
+    table.style_text_only();
+    if !header.is_empty() {
+        let cells = header.iter().map(|name| Cell::new(name).fg(Color::DarkGrey));
+        table.set_header(cells);
+    }
+    table
+}
+
+/// A status in the colour of its kind.
+pub fn status_cell(status: &str, kind: &str) -> Cell {
+    let cell = Cell::new(shown(status));
+    match kind {
+        "waiting" => cell.fg(Color::Blue),
+        "running" => cell.fg(Color::Cyan),
+        "succeeded" => cell.fg(Color::Green),
+        "failed" => cell.fg(Color::Red),
+        "cancelled" => cell.fg(Color::Yellow),
+        _ => cell,
+    }
+}
+
+/// Somebody's text on one line, at most `chars_max` characters, without control characters.
+pub fn shown_short(text: &str, chars_max: usize) -> String {
+    let mut kept: String = text.chars().take(chars_max).collect();
+    if text.chars().nth(chars_max).is_some() {
+        kept.push_str("...");
+    }
+    shown(&kept)
+}
+
+/// Somebody's text on one line, without characters that a terminal would obey. Quotes and
+/// backslashes stay as they are: this is for people, not for programs.
+pub fn shown(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '"' | '\'' | '\\' => shown.push(c),
+            _ => shown.extend(c.escape_debug()),
+        }
+    }
+    shown
+}
+
+/// `1234567` as `1,234,567`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(grouped(number), text);
+        }
+    }
+
+    #[test]
+    fn texts_of_jobs_cannot_move_the_cursor_or_break_a_row() {
+        assert_eq!(shown("a\u{1b}[2Jb\nc\u{202e}"), "a\\u{1b}[2Jb\\nc\\u{202e}");
+        assert_eq!(shown(r#"status is "a b" in C:\x"#), r#"status is "a b" in C:\x"#);
+        assert_eq!(shown_short("abcdef", 3), "abc...");
+        assert_eq!(shown_short("abc", 3), "abc");
+    }
+}

@@ -1,0 +1,191 @@
+//! `jobslate serve`: the composition root.
+//!
+//! ```text
+//! start:  log -> listener (answers "opening") -> store -> gate open
+//! stop:   gate refuses writes -> listener closes -> open requests finish -> drain -> exit
+//! ```
+//!
+//! The first signal begins the stop, wherever the start is; the second ends the process at once.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::args::ServeArgs;
+use super::config::{Config, Layers};
+use super::exit::{Exit, Failure};
+use super::open_files;
+use super::signals::Signals;
+use crate::http::{self, Gate};
+use crate::service::{Service, ServiceOptions};
+use crate::telemetry;
+use crate::telemetry::logging::{self, LogFormat, LogOptions};
+
+/// Serves until a signal; returns when everything accepted is stored.
+///
+/// # Errors
+/// [`Failure`]: wrong configuration, an address or a store that is in use, damage, or a stop after
+/// which not everything is stored.
+pub fn run(args: ServeArgs) -> Result<(), Failure> {
+    let layers = Layers::read(&args.config, std::env::vars_os())?;
+    let config = Config::from_layers(&layers)?;
+    logging::init(&config.log)?;
+    for notice in layers.notices() {
+        tracing::warn!(event = telemetry::VARIABLE_IGNORED, "{notice}");
+    }
+    open_files::raise_limit(config.http.connections_max);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let log = config.log.clone();
+    let result = runtime.map_err(Failure::no_runtime)?.block_on(serve(config));
+    result.map_err(|failure| say_once(failure, &log))
+}
+
+/// Puts a failure into the log, if that is not the text on standard error where `main` says it.
+fn say_once(failure: Failure, log: &LogOptions) -> Failure {
+    match (&log.file, log.format) {
+        (None, LogFormat::Text) => failure,
+        (file, _) => {
+            tracing::error!(event = telemetry::STOPPED_BY_FAILURE, "{failure}");
+            if file.is_some() { failure } else { Failure::silent(failure.exit) }
+        }
+    }
+}
+
+async fn serve(config: Config) -> Result<(), Failure> {
+    let signals = Signals::new().map_err(Failure::no_runtime)?;
+    let listener = TcpListener::bind(config.listen)
+        .and_then(|listener| listener.local_addr().map(|address| (listener, address)));
+    let (listener, address) = listener.map_err(|error| unbound(config.listen, &error))?;
+    tracing::info!(
+        event = telemetry::OPENING,
+        "opening the store; http://{address}/readyz says how far"
+    );
+    let gate = Gate::new(config.http);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = tokio::spawn(http::serve(listener, gate.clone(), async {
+        // A sender that is gone means stop as well.
+        let _ = stopped.await;
+    }));
+    let mut run = Run { gate, server, stop: Some(stop), signals };
+    let result = run.all(config.service, address).await;
+    run.end_server().await.and(result)
+}
+
+/// A server with its listener open.
+struct Run {
+    gate: Gate,
+    server: JoinHandle<io::Result<()>>,
+    /// Taken when the server is told to stop.
+    stop: Option<oneshot::Sender<()>>,
+    signals: Signals,
+}
+
+impl Run {
+    async fn all(&mut self, options: ServiceOptions, address: SocketAddr) -> Result<(), Failure> {
+        let directory = options.store.directory.clone();
+        let (service, is_stopping) = self.open(options).await?;
+        if !is_stopping {
+            self.gate.open(service.clone());
+            log_ready(address, &directory);
+            self.wait_for_stop().await?;
+        }
+        self.end_server().await?;
+        let drained = obey_second(&mut self.signals, service.drain()).await;
+        drained.map(|_| ()).map_err(|error| {
+            let failure = Failure::from(error);
+            Failure::new(failure.exit, format!("not everything is stored: {failure}"))
+        })
+    }
+
+    /// Opens the store; true if a signal came meanwhile. An open cannot be broken off, so that the
+    /// store is closed as it should be.
+    async fn open(&mut self, options: ServiceOptions) -> Result<(Service, bool), Failure> {
+        let gate = self.gate.clone();
+        let progress = Arc::new(move |percent| gate.set_percent(percent));
+        let mut opening = tokio::task::spawn_blocking(move || Service::open(options, progress));
+        let (opened, is_stopping) = tokio::select! {
+            opened = &mut opening => (opened, false),
+            _ = self.signals.next() => {
+                tracing::info!(event = telemetry::STOPPING, "stopping once the store is open");
+                (obey_second(&mut self.signals, opening).await, true)
+            }
+        };
+        let opened = opened.map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
+        Ok((opened?, is_stopping))
+    }
+
+    /// Returns at a signal; fails if the server ends by itself.
+    async fn wait_for_stop(&mut self) -> Result<(), Failure> {
+        tokio::select! {
+            _ = self.signals.next() => {
+                tracing::info!(event = telemetry::STOPPING, "stopping: no more updates are taken");
+                Ok(())
+            }
+            ended = &mut self.server => {
+                self.stop = None;
+                Err(ended_early(ended))
+            }
+        }
+    }
+
+    /// Stops the server and waits for its open requests; does nothing the second time.
+    async fn end_server(&mut self) -> Result<(), Failure> {
+        let Some(stop) = self.stop.take() else { return Ok(()) };
+        self.gate.begin_drain();
+        // A server that ended is stopped already.
+        let _ = stop.send(());
+        match obey_second(&mut self.signals, &mut self.server).await {
+            Ok(Ok(())) => Ok(()),
+            ended => Err(ended_early(ended)),
+        }
+    }
+}
+
+/// Waits for a step of the stop; a signal meanwhile ends the process at once.
+async fn obey_second<T>(signals: &mut Signals, step: impl Future<Output = T>) -> T {
+    tokio::select! {
+        done = step => done,
+        exit = signals.next() => {
+            tracing::warn!(event = telemetry::STOP_BROKEN_OFF, "second signal: ending at once");
+            // No destructor may run: it would store what is left, which takes its time.
+            std::process::exit(exit as i32)
+        }
+    }
+}
+
+fn log_ready(address: SocketAddr, directory: &Path) {
+    tracing::info!(
+        event = telemetry::READY,
+        "listening on http://{address}, data in {}, ready",
+        directory.display()
+    );
+    if !address.ip().is_loopback() {
+        tracing::warn!(
+            event = telemetry::INSECURE_LISTEN,
+            "everybody who reaches {address} can read and write: there is no authentication"
+        );
+    }
+}
+
+fn ended_early(ended: Result<io::Result<()>, tokio::task::JoinError>) -> Failure {
+    match ended {
+        Ok(Ok(())) => Failure::new(Exit::Internal, "the server ended by itself"),
+        Ok(Err(error)) => Failure::new(Exit::Io, format!("the server failed: {error}")),
+        Err(error) => Failure::new(Exit::Internal, format!("the server failed: {error}")),
+    }
+}
+
+/// An address in use is another server's, mostly our own: it may be gone in a moment.
+fn unbound(address: SocketAddr, error: &io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => Failure::new(
+            Exit::TryLater,
+            format!("{address} is in use, by another jobslate or another program"),
+        ),
+        _ => Failure::new(Exit::BadConfig, format!("cannot listen on {address}: {error}")),
+    }
+}
