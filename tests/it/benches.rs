@@ -1,0 +1,37 @@
+//! The benchmarks run, small, so that they cannot rot. Their figures are not judged here.
+
+#[path = "../../benches/http/mod.rs"]
+#[expect(dead_code, reason = "the full plans are for `cargo bench`")]
+mod http_bench;
+#[path = "../../benches/spine/mod.rs"]
+#[expect(dead_code, reason = "the full plans are for `cargo bench`")]
+mod spine;
+
+#[test]
+fn the_spine_benchmark_fills_its_table() {
+    let directory = tempfile::tempdir().unwrap();
+    let report = spine::run(&spine::SMALL, directory.path());
+    assert_eq!(figures(&report).len(), 4 * 7, "{report}");
+}
+
+#[test]
+fn the_http_benchmark_fills_its_table() {
+    let import = http_bench::run_import(&http_bench::SMALL);
+    assert!(import.contains(" updates/s"), "{import}");
+    let report = http_bench::run_get(&http_bench::SMALL, |body| {
+        let (tell, told) = std::sync::mpsc::channel();
+        let body = body.to_owned();
+        // It serves until the test ends.
+        std::thread::spawn(move || {
+            http_bench::bare::serve(body, |address| tell.send(address.to_owned()).unwrap());
+        });
+        (told.recv().unwrap(), ())
+    });
+    assert_eq!(figures(&report).len(), 2 * 4, "{report}");
+}
+
+/// The finite numbers in the cells of the tables.
+fn figures(report: &str) -> Vec<f64> {
+    let cells = report.lines().filter(|line| line.starts_with('|')).flat_map(|row| row.split('|'));
+    cells.filter_map(|cell| cell.trim().parse().ok()).filter(|it: &f64| it.is_finite()).collect()
+}

@@ -1,0 +1,25 @@
+//! The tests from outside: the house rules, and the real binary as its users meet it.
+//!
+//! One binary, so that it links once. Every test has a directory and a port of its own, and none is
+//! judged by the clock: bounds on waiting only tell a hang from an answer.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed, and says where"
+)]
+
+mod bad_input;
+mod benches;
+mod cli;
+mod http;
+mod import;
+mod kill;
+mod random;
+mod server;
+mod shuffle;
+mod stop;
+mod tidy;
+mod trace;
+mod walk;
+mod workload;

@@ -1,0 +1,189 @@
+//! The real binary as a child process, in a directory and on a port of its own.
+//!
+//! A [`Site`] is the directory and the flags; it outlives the processes that are started, killed
+//! and started again on it. Waiting always means polling with a generous bound, which only tells a
+//! hang from an answer.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::http::Http;
+
+/// A wait that takes longer than this hangs.
+const HANG: Duration = Duration::from_secs(300);
+const POLL: Duration = Duration::from_millis(5);
+
+/// Polls `look` until it gives something.
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(start.elapsed() < HANG, "waited {HANG:?} in vain: {what}");
+        std::thread::sleep(POLL);
+    }
+}
+
+/// The binary, deaf to the environment of whoever runs the tests.
+pub fn jobslate(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jobslate"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("JOBSLATE_") {
+            command.env_remove(name);
+        }
+    }
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// A data directory, a log and the flags of the servers that run there.
+pub struct Site {
+    directory: tempfile::TempDir,
+    flags: Vec<String>,
+    /// 0: each server takes a free one.
+    port: u16,
+}
+
+impl Site {
+    pub fn new(flags: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        Self { directory, flags, port: 0 }
+    }
+
+    /// All servers of this site listen on `port`, so that a client finds the next one.
+    pub fn on_port(self, port: u16) -> Self {
+        Self { port, ..self }
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// The log of all processes that ran here.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.directory.path().join("log")
+    }
+
+    /// The command that serves this site.
+    pub fn serve(&self) -> Command {
+        let mut command = jobslate(&["serve", "--listen", &format!("127.0.0.1:{}", self.port)]);
+        command.arg("--data-dir").arg(self.data()).arg("--log-file").arg(self.log_path());
+        command.args(&self.flags).current_dir(self.directory.path());
+        command
+    }
+
+    /// Starts a server and waits until it is ready.
+    pub fn start(&self) -> Server {
+        let logged_before = self.log().len();
+        let mut child = self.serve().stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let address = eventually("the server logs its address", || {
+            let log = self.log();
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("the server ended with {status}: {}\n{log}", stderr_of(&mut child));
+            }
+            find_address(log.get(logged_before..)?)
+        });
+        let url = format!("http://{address}");
+        let http = Http::new(&url);
+        eventually("the server is ready", || {
+            http.try_get("/readyz").ok().filter(|reply| reply.status == 200)
+        });
+        Server { child, url, http }
+    }
+}
+
+fn stderr_of(child: &mut Child) -> String {
+    child.stderr.take().and_then(|pipe| std::io::read_to_string(pipe).ok()).unwrap_or_default()
+}
+
+/// The first loopback address with a real port in the log.
+fn find_address(log: &str) -> Option<String> {
+    log.match_indices("127.0.0.1:").find_map(|(start, host)| {
+        let tail = &log[start + host.len()..];
+        let port: String = tail.chars().take_while(char::is_ascii_digit).collect();
+        // A port at the very end may not be written whole yet.
+        let is_whole = port.len() < tail.len() && port != "0";
+        is_whole.then(|| format!("{host}{port}"))
+    })
+}
+
+/// A running server; killed when dropped.
+pub struct Server {
+    child: Child,
+    pub url: String,
+    pub http: Http,
+}
+
+impl Server {
+    /// Host and port.
+    pub fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+
+    /// Runs a command of the binary against this server, to its end.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// A command of the binary against this server.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = jobslate(arguments);
+        command.env("JOBSLATE_URL", &self.url);
+        command
+    }
+
+    /// `jobslate import PATH`, not waited for.
+    pub fn import(&self, path: &Path) -> Child {
+        self.import_with(path, &[])
+    }
+
+    pub fn import_with(&self, path: &Path, flags: &[&str]) -> Child {
+        let mut command = self.command(&["import"]);
+        command.args(flags).arg(path).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    }
+
+    /// SIGKILL: no clean stop, no last words.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM: asks for the clean stop and returns at once.
+    pub fn terminate(&self) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM).unwrap();
+    }
+
+    /// Waits for the end of the process.
+    pub fn wait(mut self) -> ExitStatus {
+        eventually("the server ends", || self.child.try_wait().unwrap())
+    }
+
+    /// The clean stop.
+    pub fn stop(self) -> ExitStatus {
+        self.terminate();
+        self.wait()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // After a clean end both say that there is nothing left to do.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
