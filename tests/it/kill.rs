@@ -18,20 +18,20 @@ fn kill_nine_at_any_moment_of_an_import_loses_nothing_acknowledged() {
     let rounds = number_from_environment("JOBSLATE_KILL_ROUNDS", 5);
     let mut random = Random::from_environment();
     let trace = Trace::read("google2011-jobs");
-    let mut moments: Vec<usize> = (0..rounds).map(|_| random.below(trace.updates.len())).collect();
-    moments.sort_unstable();
-
     let flags = ["--fold-interval", "300ms", "--tail-jobs-max", "20000"];
     let site = Site::new(&flags).on_port(free_port(&mut random));
     let mut import = None;
     let mut shown = 0;
-    for moment in moments {
+    for rounds_left in (1..=rounds).rev() {
         let server = site.start();
         assert_is_clean(&server);
         let reopened = durable_seq(&server.http);
         assert!(reopened >= shown, "seq {shown} was shown as durable, now it is {reopened}");
         let running = import.get_or_insert_with(|| start_import(&server, &trace));
-        shown = wait_for(&server.http, moment as u64, running);
+        // The import went on during the check: some way from here, so that every round has a way.
+        let here = durable_seq(&server.http) as usize;
+        let way_max = (trace.updates.len() - here) / rounds_left;
+        shown = wait_for(&server.http, here + 1 + random.below(way_max + 1), running);
         std::thread::sleep(Duration::from_micros(random.below(20_000) as u64));
         server.kill();
         println!("killed after seq {shown}");
@@ -54,11 +54,11 @@ fn start_import(server: &Server, trace: &Trace) -> Child {
 }
 
 /// Waits until `moment` is durable or the import has ended; the last seq that was shown as durable.
-fn wait_for(http: &Http, moment: u64, import: &mut Child) -> u64 {
+fn wait_for(http: &Http, moment: usize, import: &mut Child) -> u64 {
     eventually("the import gets to its moment", || {
         let seq = durable_seq(http);
         let is_over = import.try_wait().unwrap().is_some();
-        (seq >= moment || is_over).then_some(seq)
+        (seq >= moment as u64 || is_over).then_some(seq)
     })
 }
 
