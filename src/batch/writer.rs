@@ -201,19 +201,9 @@ fn append(
 
 /// The code of one rejection that was decided at commit.
 fn rejection_code(answer: &Answer) -> &'static str {
-    use RejectionCode as Code;
     let mut codes = answer.errors.iter().map(|rejection| rejection.code);
-    let decided = codes.find(|code| {
-        matches!(
-            code,
-            Code::UnknownJob
-                | Code::StatusConflict
-                | Code::TooManyPipelines
-                | Code::TooManyStatuses
-                | Code::CorruptRecord
-        )
-    });
-    decided.map_or("not_listed", Code::as_str)
+    let decided = codes.find(|code| code.is_decided_at_commit());
+    decided.map_or("not_listed", RejectionCode::as_str)
 }
 
 /// Runs one call of the store; a panic in it is a failure of the store.

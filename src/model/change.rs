@@ -213,7 +213,7 @@ fn is_transition(record: &JobRecord, change: &Change) -> bool {
         None => !change.is_heartbeat && record.error.is_some(),
         given => *given != record.error,
     };
-    let attempt_differs = change.attempt_given.is_some_and(|given| given != record.attempt);
+    let attempt_differs = change.attempt_given.is_some() && change.attempt != record.attempt;
     change.status != record.status || attempt_differs || error_differs
 }
 
@@ -241,7 +241,13 @@ fn set_status(next: &mut JobRecord, change: &Change) {
             }
             next.finished_at = None;
         }
-        Kind::Succeeded | Kind::Failed | Kind::Cancelled => next.finished_at = Some(change.at),
+        Kind::Succeeded | Kind::Failed | Kind::Cancelled => {
+            next.finished_at = Some(change.at);
+            if is_new_attempt {
+                // Nobody said when this attempt began.
+                next.started_at = None;
+            }
+        }
     }
     next.status = change.status;
 }

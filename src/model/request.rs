@@ -1,6 +1,6 @@
 //! One call of a reporter: its updates, and what became of them.
 
-use super::limits::{ANSWER_ERRORS_MAX, IDEMPOTENCY_KEY_BYTES_MAX};
+use super::limits::{ANSWER_ERRORS_MAX, IDEMPOTENCY_KEY_BYTES_MAX, JOB_ID_BYTES_MAX};
 use super::time::TimestampMs;
 use super::update::Update;
 
@@ -108,7 +108,8 @@ pub struct Rejection {
 
 impl Rejection {
     pub fn new(index: u32, job_id: Option<&str>, code: RejectionCode, detail: String) -> Self {
-        let shown = |id: &str| id.chars().take(IDEMPOTENCY_KEY_BYTES_MAX).collect::<String>();
+        // A longer one is no id; the first characters of it tell which update was meant.
+        let shown = |id: &str| id.chars().take(JOB_ID_BYTES_MAX).collect::<String>();
         Self { index, job_id: job_id.map(|id| shown(id).into()), code, detail: detail.into() }
     }
 }
@@ -158,4 +159,18 @@ rejection_codes! {
     CorruptRecord = "corrupt_record",
     /// A neighbour in an `atomic` request was rejected.
     AtomicNeighbour = "atomic_neighbour",
+}
+
+impl RejectionCode {
+    /// True if the writer alone can tell, as it needs the present state of the job.
+    pub fn is_decided_at_commit(self) -> bool {
+        matches!(
+            self,
+            Self::UnknownJob
+                | Self::StatusConflict
+                | Self::TooManyPipelines
+                | Self::TooManyStatuses
+                | Self::CorruptRecord
+        )
+    }
 }

@@ -86,7 +86,8 @@ struct Draft<'a, L> {
     slots: HashMap<JobId, Slot>,
     /// `None`: a heartbeat that was merged into a later one.
     changes: Vec<Option<Change>>,
-    heartbeats: usize,
+    /// Whether the change at the same place may merge with others of its job.
+    mergeable: Vec<bool>,
     new_pipelines: HashSet<PipelineName>,
     new_statuses: HashSet<Status>,
 }
@@ -101,7 +102,7 @@ where
             lookup,
             slots: HashMap::new(),
             changes: Vec::new(),
-            heartbeats: 0,
+            mergeable: Vec::new(),
             new_pipelines: HashSet::new(),
             new_statuses: HashSet::new(),
         }
@@ -113,6 +114,7 @@ where
         let mut rejections = request.rejections.clone();
         let refused_before = rejections.len();
         let mut undo = Vec::new();
+        let names = request.atomic.then(|| (self.new_pipelines.clone(), self.new_statuses.clone()));
         for (index, update) in &request.updates {
             let now = request.received_at.unwrap_or(self.ground.now);
             if request.atomic {
@@ -120,7 +122,11 @@ where
                 undo.push((update.job_id.clone(), present));
             }
             match self.update(update, now)? {
-                Ok(change) => self.changes.push(Some(change)),
+                Ok(change) => {
+                    // One that names its pipeline is not merged, even if that is the present one.
+                    self.mergeable.push(change.is_mergeable() && update.pipeline.is_none());
+                    self.changes.push(Some(change));
+                }
                 Err((code, detail)) => {
                     let job_id = Some(update.job_id.as_str());
                     rejections.push(Rejection::new(*index, job_id, code, detail));
@@ -129,6 +135,7 @@ where
         }
         if request.atomic && rejections.len() > refused_before {
             self.undo(start, undo);
+            (self.new_pipelines, self.new_statuses) = names.unwrap_or_default();
             reject_neighbours(request, &mut rejections);
         }
         Ok(Part { start, end: self.changes.len(), rejections })
@@ -136,6 +143,7 @@ where
 
     fn undo(&mut self, start: usize, undo: Vec<(JobId, Option<Arc<JobRecord>>)>) {
         self.changes.truncate(start);
+        self.mergeable.truncate(start);
         for (job_id, before) in undo.into_iter().rev() {
             if let Some(slot) = self.slots.get_mut(&job_id) {
                 // A job that the batch had not touched goes back to its record in the store.
@@ -174,7 +182,6 @@ where
         let seq = self.ground.last_seq + self.changes.len() as u64 + 1;
         let change = Change { seq, ..change };
         if change.applied {
-            self.heartbeats += usize::from(change.is_heartbeat);
             let slot = self.slots.get_mut(&update.job_id);
             let slot = slot.expect("the slot was filled above");
             let record = slot.now.take().map(Arc::unwrap_or_clone);
@@ -186,22 +193,24 @@ where
     /// Keeps the numbers of pipelines and of status words within their bounds.
     fn admit_names(&mut self, change: &Change) -> Result<(), (RejectionCode, String)> {
         let Ground { counts, pipelines_max, statuses_max, .. } = *self.ground;
-        let pipelines = counts.by_pipeline();
-        if !pipelines.contains_key(&change.pipeline)
-            && !self.new_pipelines.contains(&change.pipeline)
-        {
-            if pipelines.len() + self.new_pipelines.len() >= pipelines_max {
-                let detail = format!("there are {pipelines_max} pipelines, which is the most");
-                return Err((RejectionCode::TooManyPipelines, detail));
-            }
+        let (pipelines, statuses) = (counts.by_pipeline(), counts.by_status());
+        let is_new_pipeline = !pipelines.contains_key(&change.pipeline)
+            && !self.new_pipelines.contains(&change.pipeline);
+        let is_new_status =
+            !statuses.contains_key(&change.status) && !self.new_statuses.contains(&change.status);
+        if is_new_pipeline && pipelines.len() + self.new_pipelines.len() >= pipelines_max {
+            let detail = format!("there are {pipelines_max} pipelines, which is the most");
+            return Err((RejectionCode::TooManyPipelines, detail));
+        }
+        if is_new_status && statuses.len() + self.new_statuses.len() >= statuses_max {
+            let detail = format!("there are {statuses_max} status words, which is the most");
+            return Err((RejectionCode::TooManyStatuses, detail));
+        }
+        // Noted when the update is sure to apply: a refused one uses up nothing.
+        if is_new_pipeline {
             self.new_pipelines.insert(change.pipeline.clone());
         }
-        let statuses = counts.by_status();
-        if !statuses.contains_key(&change.status) && !self.new_statuses.contains(&change.status) {
-            if statuses.len() + self.new_statuses.len() >= statuses_max {
-                let detail = format!("there are {statuses_max} status words, which is the most");
-                return Err((RejectionCode::TooManyStatuses, detail));
-            }
+        if is_new_status {
             self.new_statuses.insert(change.status);
         }
         Ok(())
@@ -209,7 +218,7 @@ where
 
     /// Folds each heartbeat into the next one of its job, if nothing else of the job is between.
     fn merge_heartbeats(&mut self) -> bool {
-        if self.heartbeats < 2 {
+        if self.mergeable.iter().filter(|it| **it).count() < 2 {
             return false;
         }
         let mut is_merged = false;
@@ -218,7 +227,7 @@ where
         for place in (0..self.changes.len()).rev() {
             let Some(slot) = self.changes.get_mut(place) else { continue };
             let Some(change) = slot.take() else { continue };
-            if !change.is_mergeable() {
+            if self.mergeable.get(place) != Some(&true) {
                 later.remove(&change.job_id);
                 *slot = Some(change);
             } else if let Some(&into) = later.get(&change.job_id) {

@@ -57,7 +57,9 @@ impl WriteStore for MemoryWriter {
         let updated_at = ground.updated_at;
         let decided = decide(batch, &ground, |job_id| Ok(state.jobs.get(job_id).cloned()))?;
         let is_committed = !decided.is_empty();
-        state.updated_at = updated_at;
+        if is_committed {
+            state.updated_at = updated_at;
+        }
         state.last_seq += decided.changes.len() as u64;
         let mut counts = Counts::clone(&state.counts);
         decided.changes.iter().for_each(|change| counts.change(change));

@@ -137,3 +137,18 @@ fn the_last_32_transitions_stay() {
     assert_eq!(record.transitions.front().unwrap().seq, 19);
     assert_eq!(record.attempt, 25);
 }
+
+#[test]
+fn an_attempt_that_nobody_saw_begin_has_no_start() {
+    let attempt =
+        |status, ms, attempt| UpdateFields { attempt: Some(attempt), ..fields(status, ms) };
+    let (record, _) = play(&[attempt("processing", 100, 1), attempt("error", 50, 2)]);
+    assert_eq!((record.started_at, record.finished_at), (None, Some(at(50))));
+}
+
+#[test]
+fn a_finished_job_finished_at_its_last_report() {
+    let (record, _) = play(&[fields("error", 10), fields("error", 30)]);
+    assert_eq!((record.finished_at, record.status_at), (Some(at(30)), at(30)));
+    assert_eq!(record.transition_count, 1);
+}

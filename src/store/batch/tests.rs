@@ -120,3 +120,34 @@ fn a_kept_answer_is_what_the_first_caller_was_told() {
     assert_eq!((&**key, kept.fingerprint), ("k", [7; 32]));
     assert_eq!((kept.answer.accepted, kept.answer.durable), (2, false));
 }
+
+#[test]
+fn names_of_refused_updates_use_up_no_bound() {
+    let named = |job_id, pipeline, status| {
+        let fields = UpdateFields {
+            job_id,
+            pipeline: Some(pipeline),
+            status: Some(status),
+            ..UpdateFields::default()
+        };
+        Update::new(fields).unwrap()
+    };
+    let atomic = Request {
+        atomic: true,
+        ..Request::new(vec![named("a", "gone", "queued"), heartbeat("unknown", 0.5)])
+    };
+    let plain = Request::new(vec![named("b", "kept", "queued"), named("c", "kept", "error")]);
+    let decided = bounded(&[atomic, plain], 1, 1);
+    assert_eq!(decided.answers[0].rejected, 2);
+    assert_eq!(decided.answers[1].applied, 1);
+    assert_eq!(decided.answers[1].errors[0].code, RejectionCode::TooManyStatuses);
+}
+
+#[test]
+fn a_heartbeat_that_names_its_pipeline_is_not_merged() {
+    let fields = UpdateFields { job_id: "a", pipeline: Some("default"), ..UpdateFields::default() };
+    let naming = Update::new(fields).unwrap();
+    let updates = vec![status("a", "processing"), heartbeat("a", 0.1), naming, heartbeat("a", 0.2)];
+    let decided = decided(&[Request::new(updates)]);
+    assert_eq!((decided.answers[0].applied, decided.answers[0].merged), (4, 0));
+}

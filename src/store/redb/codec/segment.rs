@@ -68,6 +68,10 @@ pub fn encode_segment(batch_no: u64, segment: &Segment) -> Vec<u8> {
 
 pub fn decode_segment(batch_no: u64, bytes: &[u8]) -> Result<Segment, Broken> {
     let it: SegmentV1<'_> = unseal(&batch_no.to_be_bytes(), bytes)?;
+    let count = it.operations.len() as u64;
+    if it.first_seq == 0 || it.first_seq.checked_add(count).is_none() {
+        return Err(Broken(format!("{count} changes from seq {}", it.first_seq)));
+    }
     let changes = (it.first_seq..).zip(it.operations).map(|(seq, operation)| match operation {
         OperationV1::Update(it) => change(seq, it),
     });

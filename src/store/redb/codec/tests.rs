@@ -163,6 +163,22 @@ fn a_later_version_is_refused_by_name() {
     assert_eq!(broken.0, "version 2, this build reads 1");
 }
 
+/// A payload under a good checksum, as a segment of batch `k`.
+fn sealed_for_batch(payload: &[u8]) -> Vec<u8> {
+    let key = u64::from(b'k').to_be_bytes();
+    let mut bytes = vec![VERSION];
+    bytes.extend_from_slice(payload);
+    let sum = crc32c::crc32c_append(crc32c::crc32c(&key), &bytes);
+    bytes.extend_from_slice(&sum.to_le_bytes());
+    bytes
+}
+
+#[test]
+fn a_segment_whose_seqs_overflow_is_refused() {
+    let bytes = encode_segment(3, &Segment { first_seq: u64::MAX, ..segment() });
+    assert!(decode_segment(3, &bytes).is_err());
+}
+
 proptest::proptest! {
     #[test]
     fn hostile_payloads_are_refused_without_a_panic(
@@ -174,6 +190,7 @@ proptest::proptest! {
         let sum = crc32c::crc32c_append(crc32c::crc32c(b"k"), &bytes);
         bytes.extend_from_slice(&sum.to_le_bytes());
         let _ = decode_record(b"k", &bytes);
+        let _ = decode_segment(u64::from(b'k'), &sealed_for_batch(&payload));
         let _ = decode_kept(b"k", &bytes);
         let _ = decode_mark(b"k", &bytes);
         let _ = decode_identity(b"k", &bytes);
