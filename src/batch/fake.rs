@@ -12,7 +12,8 @@ use crate::model::{
     Request, TimestampMs,
 };
 use crate::store::{
-    Appended, CheckReport, KeptAnswer, ReadStore, Sides, StoreError, StoreStats, WriteStore,
+    AppendError, Appended, CheckReport, KeptAnswer, ReadStore, Sides, StoreError, StoreStats,
+    WriteStore,
 };
 
 /// A test that waits longer than this has found a lost wake-up.
@@ -121,8 +122,8 @@ impl Fake {
 struct Write(Fake);
 
 impl WriteStore for Write {
-    fn append(&mut self, batch: &[Request], now: TimestampMs) -> Result<Appended, StoreError> {
-        self.0.begin_append()?;
+    fn append(&mut self, batch: &[Request], now: TimestampMs) -> Result<Appended, AppendError> {
+        self.0.begin_append().map_err(AppendError::Unknown)?;
         let mut state = self.0.state();
         let mut job_ids = vec![];
         let mut answers = vec![];

@@ -108,10 +108,13 @@ impl Queue {
     }
 
     /// Sends a marker that is answered with the last durable seq when everything before it is
-    /// durable. Refused after the close.
+    /// durable. Refused after the close, and when callers have left too many markers behind.
     pub fn flush(&self, ticket: Ticket<u64>) -> Result<(), Refused> {
         let mut state = self.lock();
-        if let Err(refused) = state.phase.admits() {
+        let Fill { updates, bytes, .. } = state.fill;
+        let is_full = state.flushes >= self.limits.queue_updates_max;
+        let full = is_full.then_some(Refused::Full { updates, bytes });
+        if let Err(refused) = state.phase.admits().and(full.map_or(Ok(()), Err)) {
             drop(state);
             ticket.void();
             return Err(refused);

@@ -15,7 +15,7 @@ use super::queue::{Batch, Next, Phase, Queue};
 use super::stats::BatchStats;
 use super::ticket::{Outcome, Ticket, Tickets};
 use crate::model::{Ack, Answer, Clock, RejectionCode, Request};
-use crate::store::{Appended, StoreError, WriteStore};
+use crate::store::{AppendError, Appended, StoreError, WriteStore};
 use crate::telemetry::batch_log::{BatchLine, BatchLog};
 use crate::telemetry::{DRAINED, STORE_FAILED};
 
@@ -46,6 +46,14 @@ struct Loop {
 struct InFlight {
     updates: usize,
     tickets: Tickets,
+    /// True if the store said that nothing was written; else nobody knows.
+    is_not_written: bool,
+}
+
+impl InFlight {
+    fn outcome(&self) -> Outcome {
+        if self.is_not_written { Outcome::NotApplied } else { Outcome::Unknown }
+    }
 }
 
 impl Writer {
@@ -79,7 +87,7 @@ impl Writer {
                 Ok(()) => drained(&queue, drains, work.writer.durable_seq),
                 Err(source) => {
                     let tickets = Tickets { drains, ..Tickets::default() };
-                    latch(&queue, &source, InFlight { updates: 0, tickets });
+                    latch(&queue, &source, InFlight { tickets, ..InFlight::default() });
                 }
             },
             // The store is dropped after that: nobody need wait for it.
@@ -119,10 +127,15 @@ impl Loop {
         if requests.is_empty() {
             return Ok(self.release(vec![], tickets));
         }
-        self.in_flight = InFlight { updates, tickets };
+        self.in_flight = InFlight { updates, tickets, ..InFlight::default() };
         let clock = &self.writer.clock;
         let begun_at = clock.monotonic();
-        let appended = guarded(|| append(store, &requests, clock))?;
+        let appended = guarded(|| Ok(append(store, &requests, clock)))?.map_err(|error| {
+            self.in_flight.is_not_written = matches!(error, AppendError::NotWritten(_));
+            match error {
+                AppendError::NotWritten(source) | AppendError::Unknown(source) => source,
+            }
+        })?;
         let commit = clock.monotonic().saturating_sub(begun_at);
         self.writer.durable_seq = appended.durable_seq;
         // Before the tickets: who has an answer finds it in the statistics.
@@ -193,7 +206,7 @@ fn append(
     store: &mut dyn WriteStore,
     requests: &[Request],
     clock: &Clock,
-) -> Result<Appended, StoreError> {
+) -> Result<Appended, AppendError> {
     let appended = store.append(requests, clock.wall())?;
     assert_eq!(appended.answers.len(), requests.len(), "each request of a batch has one answer");
     Ok(appended)
@@ -238,7 +251,8 @@ fn latch(queue: &Queue, source: &StoreError, in_flight: InFlight) {
         updates_not_applied = fill.updates,
         "The store failed; writes are refused until a restart"
     );
-    in_flight.tickets.fail(Outcome::Unknown, source);
+    let outcome = in_flight.outcome();
+    in_flight.tickets.fail(outcome, source);
     behind.fail(Outcome::NotApplied, source);
 }
 

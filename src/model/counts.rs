@@ -30,29 +30,32 @@ impl Counts {
 
     /// Takes one job away.
     ///
-    /// # Panics
-    /// If there is none: the counts and the records disagree.
-    pub fn remove(&mut self, pipeline: &PipelineName, status: Status) {
-        let statuses = self.by_pipeline.get_mut(pipeline);
-        let statuses = statuses.expect("a counted job has a counted pipeline");
-        remove_one(statuses, status);
+    /// # Errors
+    /// [`Miscounted`] if there is none: the counts and the records disagree.
+    pub fn remove(&mut self, pipeline: &PipelineName, status: Status) -> Result<(), Miscounted> {
+        let statuses = self.by_pipeline.get_mut(pipeline).ok_or(Miscounted)?;
+        remove_one(statuses, status)?;
         if statuses.is_empty() {
             self.by_pipeline.remove(pipeline);
         }
-        remove_one(&mut self.by_status, status);
+        remove_one(&mut self.by_status, status)
     }
 
     /// Moves the job of an applied change from where it was to where it is.
-    pub fn change(&mut self, change: &Change) {
+    ///
+    /// # Errors
+    /// [`Miscounted`] if it was not counted where it was.
+    pub fn change(&mut self, change: &Change) -> Result<(), Miscounted> {
         let is_moved = change.previous != Some(change.status) || change.previous_pipeline.is_some();
         if !change.applied || !is_moved {
-            return;
+            return Ok(());
         }
         if let Some(previous) = change.previous {
             let from = change.previous_pipeline.as_ref().unwrap_or(&change.pipeline);
-            self.remove(from, previous);
+            self.remove(from, previous)?;
         }
         self.add(&change.pipeline, change.status, 1);
+        Ok(())
     }
 
     pub fn total(&self) -> u64 {
@@ -70,10 +73,17 @@ impl Counts {
     }
 }
 
-fn remove_one(statuses: &mut BTreeMap<Status, u64>, status: Status) {
-    let jobs = statuses.get_mut(&status).expect("a counted job has a counted status");
-    *jobs = jobs.checked_sub(1).expect("a count in use is above zero");
+/// A job was to leave a count that does not have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the counts do not have a job that the records have")]
+pub struct Miscounted;
+
+fn remove_one(statuses: &mut BTreeMap<Status, u64>, status: Status) -> Result<(), Miscounted> {
+    let jobs = statuses.get_mut(&status).ok_or(Miscounted)?;
+    // A count of zero is never kept.
+    *jobs = jobs.checked_sub(1).ok_or(Miscounted)?;
     if *jobs == 0 {
         statuses.remove(&status);
     }
+    Ok(())
 }

@@ -16,7 +16,7 @@ mod time;
 mod update;
 
 pub use change::{Change, apply, decide};
-pub use counts::Counts;
+pub use counts::{Counts, Miscounted};
 pub use id::{InvalidName, JobId, PipelineName};
 pub use query::{Cursor, Order, Page, PageQuery};
 pub use record::{JobRecord, Transition};

@@ -45,10 +45,13 @@ impl Inner {
         // Queued updates without `at` happened now, not when their batch is decided.
         request.received_at.get_or_insert_with(|| self.options.clock.wall());
         judge(&mut request, &self.options.store.kinds);
-        if request.updates.is_empty() {
-            return Ok(Admission::Answered(self.answer_at_the_door(request, reservation)));
+        match reservation {
+            None if request.updates.is_empty() => {
+                Ok(Admission::Answered(self.answer_at_the_door(&request)))
+            }
+            // With a key, even an answer that accepts nothing is kept: the writer makes it durable.
+            reservation => self.enqueue(request, reservation),
         }
-        self.enqueue(request, reservation)
     }
 
     /// Claims the key, then asks the store: a first call may have been made before a restart.
@@ -69,11 +72,8 @@ impl Inner {
         verdict.map(Claim::Replay).map_err(|error| self.refused(error))
     }
 
-    fn answer_at_the_door(&self, request: Request, reservation: Option<Reservation>) -> Receipt {
+    fn answer_at_the_door(&self, request: &Request) -> Receipt {
         let answer = request.queued_answer();
-        if let Some(reservation) = reservation {
-            reservation.settle(&Ok(answer.clone()));
-        }
         Counters::add(&self.counters.rejected_before, answer.rejected);
         Receipt { answer, replayed: false }
     }

@@ -23,6 +23,9 @@ use crate::batch::Outcome;
 use crate::model::{Answer, IdempotencyKey};
 use crate::store::StoreError;
 
+/// From this number on, twins whose callers went away are swept out before one more waits.
+const TWINS_SWEPT_FROM: usize = 1_024;
+
 /// What all arrivals of a call hear.
 pub(super) type Verdict = Result<Answer, SubmitError>;
 
@@ -138,6 +141,9 @@ impl Call {
         match &mut self.state {
             State::Pending(twins) => {
                 let (tx, rx) = oneshot::channel();
+                if twins.len() >= TWINS_SWEPT_FROM {
+                    twins.retain(|twin| !twin.is_closed());
+                }
                 twins.push(tx);
                 Ok(Claim::Twin(rx))
             }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::batch::{Ground, decide};
 use super::{
-    Appended, CheckReport, KeptAnswer, ReadStore, Sides, StoreError, StoreOptions, StoreStats,
-    WriteStore,
+    AppendError, Appended, CheckReport, KeptAnswer, ReadStore, Sides, StoreError, StoreOptions,
+    StoreStats, WriteStore,
 };
 use crate::model::{
     Change, Counts, Cursor, JobId, JobRecord, Page, PageQuery, Request, TimestampMs,
@@ -43,7 +43,7 @@ struct MemoryWriter {
 }
 
 impl WriteStore for MemoryWriter {
-    fn append(&mut self, batch: &[Request], now: TimestampMs) -> Result<Appended, StoreError> {
+    fn append(&mut self, batch: &[Request], now: TimestampMs) -> Result<Appended, AppendError> {
         let mut state = self.state.write().map_err(poisoned)?;
         let ground = Ground {
             kinds: &self.options.kinds,
@@ -62,7 +62,8 @@ impl WriteStore for MemoryWriter {
         }
         state.last_seq += decided.changes.len() as u64;
         let mut counts = Counts::clone(&state.counts);
-        decided.changes.iter().for_each(|change| counts.change(change));
+        let counted = decided.changes.iter().try_for_each(|change| counts.change(change));
+        counted.expect("the oracle counts what it keeps");
         state.counts = Arc::new(counts);
         let jobs = decided.records.len();
         state.jobs.extend(decided.records);

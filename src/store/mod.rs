@@ -28,9 +28,9 @@ pub trait WriteStore: Send {
     /// A batch that changes nothing and keeps no key makes no transaction.
     ///
     /// # Errors
-    /// [`StoreError`]: nothing of the batch may be acknowledged; it is unknown whether it is on
-    /// disk. The write side refuses everything from then on.
-    fn append(&mut self, batch: &[Request], now: TimestampMs) -> Result<Appended, StoreError>;
+    /// [`AppendError`]: nothing of the batch may be acknowledged; it says whether the batch may be
+    /// on disk. The write side is not used again.
+    fn append(&mut self, batch: &[Request], now: TimestampMs) -> Result<Appended, AppendError>;
 
     /// Does what is due besides batches: starts a fold of an old tail, removes folded segments.
     /// Returns the monotonic time at which it wants to be called again, if nothing else happens.
@@ -260,6 +260,17 @@ pub enum StoreError {
     /// A record that is not what was written.
     #[error("corrupt record in {table}, key {key:?}: {what}")]
     CorruptRecord { table: &'static str, key: String, what: String },
+}
+
+/// Why a batch may not be acknowledged.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AppendError {
+    /// It failed before anything was written: the batch is surely not on disk.
+    #[error(transparent)]
+    NotWritten(#[from] StoreError),
+    /// The write or the sync failed: nobody knows before the journal is read again.
+    #[error("{0}")]
+    Unknown(StoreError),
 }
 
 /// Why a store does not open. `Display` names the file and the way back.

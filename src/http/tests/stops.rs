@@ -9,7 +9,8 @@ use super::*;
 use crate::model::{Change, JobId, JobRecord};
 use crate::model::{Clock, Counts, ManualClock, Page, PageQuery, Request as Updates, TimestampMs};
 use crate::store::{
-    Appended, CheckReport, KeptAnswer, ReadStore, StoreError, StoreStats, WriteStore, memory,
+    AppendError, Appended, CheckReport, KeptAnswer, ReadStore, StoreError, StoreStats, WriteStore,
+    memory,
 };
 
 const UPDATE: &str = r#"{"job_id":"a","status":"queued"}"#;
@@ -106,8 +107,8 @@ fn broken() -> StoreError {
 }
 
 impl WriteStore for Broken {
-    fn append(&mut self, _: &[Updates], _: TimestampMs) -> Result<Appended, StoreError> {
-        Err(broken())
+    fn append(&mut self, _: &[Updates], _: TimestampMs) -> Result<Appended, AppendError> {
+        Err(AppendError::Unknown(broken()))
     }
 
     fn maintain(&mut self, _: Duration) -> Result<Option<Duration>, StoreError> {

@@ -15,8 +15,8 @@ use redb::{ReadableTable, ReadableTableMetadata};
 use super::codec::{Mark, decode_kept, decode_mark, decode_number, decode_record, decode_segment};
 use super::reader::walk_feed;
 use super::schema::{
-    BY_PIPELINE, BY_STATUS, COUNTS, JOBS, KEYS, KEYS_BY_AGE, MARK_KEY, META, parse_counts_key,
-    pipeline_prefix, status_prefix, with_seq,
+    BY_PIPELINE, BY_STATUS, COUNTS, FEED, JOBS, KEYS, KEYS_BY_AGE, MARK_KEY, META,
+    parse_counts_key, pipeline_prefix, seq_of, status_prefix, with_seq,
 };
 use super::tail::{View, read_record, unreadable};
 use crate::model::{Counts, JobId, JobRecord, apply};
@@ -29,11 +29,13 @@ use crate::store::{CheckReport, StoreError};
 pub fn check(view: &View) -> Result<CheckReport, StoreError> {
     let mut check = Check { view, report: CheckReport::default(), mark: mark(view)? };
     check.report.last_seq = view.as_of_seq;
-    let in_tables = check.tables()?;
-    let in_tail = check.tail()?;
-    check.counts(in_tables, &in_tail)?;
-    check.feed()?;
-    check.keys()?;
+    let in_tables = check.part(Check::tables)?;
+    let in_tail = check.part(Check::tail)?;
+    if let (Some(in_tables), Some(in_tail)) = (in_tables, in_tail) {
+        check.part(|check| check.counts(in_tables, &in_tail))?;
+    }
+    check.part(Check::feed)?;
+    check.part(Check::keys)?;
     Ok(check.report)
 }
 
@@ -51,6 +53,21 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
+    /// Runs a part of the check. Damage that ends it early is a problem of the report.
+    fn part<T>(
+        &mut self,
+        part: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        match part(self) {
+            Ok(done) => Ok(Some(done)),
+            Err(StoreError::CorruptRecord { table, key, what }) => {
+                self.report.note(format!("{table}, {key}: {what}"));
+                Ok(None)
+            }
+            Err(failed) => Err(failed),
+        }
+    }
+
     /// Records against indexes. Returns the counts of a scan of the tables.
     fn tables(&mut self) -> Result<Counts, StoreError> {
         let view = self.view;
@@ -131,6 +148,15 @@ impl Check<'_> {
                 self.report.note(format!("tail, {job_id:?}: the journal gives another record"));
             }
         }
+        for generation in &self.view.generations {
+            let unexplained = |(job_id, record): &(&JobId, &Arc<JobRecord>)| {
+                let is_ours = record.seq > self.mark.last_seq && record.seq <= self.view.as_of_seq;
+                is_ours && !replayed.contains_key(*job_id)
+            };
+            for (job_id, _) in generation.read().records.iter().filter(unexplained) {
+                self.report.note(format!("tail, {job_id:?}: no segment explains its record"));
+            }
+        }
         Ok(replayed)
     }
 
@@ -143,7 +169,10 @@ impl Check<'_> {
         let jobs = self.view.table(JOBS)?;
         for (job_id, record) in in_tail {
             if let Some(old) = read_record(&jobs, job_id)? {
-                scanned.remove(&old.pipeline, old.status);
+                scanned.remove(&old.pipeline, old.status).map_err(|error| {
+                    let (table, key) = ("counts", job_id.to_string());
+                    StoreError::CorruptRecord { table, key, what: error.to_string() }
+                })?;
             }
             scanned.add(&record.pipeline, record.status, 1);
         }
@@ -156,7 +185,7 @@ impl Check<'_> {
 
     fn feed(&mut self) -> Result<(), StoreError> {
         let (mut last, mut updates, mut gaps) = (None, 0, Vec::new());
-        let walked = walk_feed(self.view, 0, &mut |change| {
+        walk_feed(self.view, 0, &mut |change| {
             if let Some(last) = last
                 && change.seq != last + 1
             {
@@ -165,19 +194,21 @@ impl Check<'_> {
             last = Some(change.seq);
             updates += 1;
             true
-        });
-        match walked {
-            Err(StoreError::CorruptRecord { table, key, what }) => {
-                self.report.note(format!("{table}, {key}: {what}"));
-            }
-            walked => walked?,
-        }
+        })?;
         gaps.into_iter().for_each(|gap| self.report.note(gap));
         self.report.updates = updates;
-        if last.is_some_and(|last| last != self.view.as_of_seq) {
-            let note =
-                format!("feed: it ends at {last:?}, the last seq is {}", self.view.as_of_seq);
-            self.report.note(note);
+        // An empty feed was trimmed; what was trimmed is not in the sum of its bytes.
+        let (last, last_seq) = (last.unwrap_or(self.view.as_of_seq), self.view.as_of_seq);
+        if last != last_seq {
+            self.report.note(format!("feed: it ends at {last}, the last seq is {last_seq}"));
+        }
+        let mut bytes = 0;
+        for row in self.view.table(FEED)?.iter().map_err(unreadable)? {
+            bytes += row.map_err(unreadable)?.1.value().len() as u64;
+        }
+        if bytes != self.mark.feed_bytes {
+            let noted = self.mark.feed_bytes;
+            self.report.note(format!("feed: it holds {bytes} bytes, the mark says {noted}"));
         }
         Ok(())
     }
@@ -187,6 +218,14 @@ impl Check<'_> {
         let (count, aged) = (keys.len().map_err(unreadable)?, by_age.len().map_err(unreadable)?);
         if count != aged {
             self.report.note(format!("keys: {count} answers, {aged} in the order of age"));
+        }
+        let Mark { keys_first, keys_next, .. } = self.mark;
+        for row in by_age.iter().map_err(unreadable)? {
+            let ordinal = seq_of(row.map_err(unreadable)?.0.value()).unwrap_or(u64::MAX);
+            if !(keys_first..keys_next).contains(&ordinal) {
+                let note = format!("keys: ordinal {ordinal} is not in {keys_first}..{keys_next}");
+                self.report.note(note);
+            }
         }
         for row in keys.iter().map_err(unreadable)? {
             let (key, value) = row.map_err(unreadable)?;

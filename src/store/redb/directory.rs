@@ -1,7 +1,7 @@
 //! The data directory: what is done to its files before redb sees them.
 //!
 //! ```text
-//! LOCK           held by flock for the life of the process; empty after a clean stop
+//! LOCK           held by flock for the life of the process; says `clean` after a clean stop
 //! STORE          store id and format; written and synced last, marks the directory as initialised
 //! INITIALISING   there while a new store is being made: what lies beside it holds no update
 //! journal.redb   the recovery log
@@ -26,6 +26,8 @@ pub const FORMAT_VERSION: u32 = 1;
 pub const JOURNAL: &str = "journal.redb";
 pub const TABLES: &str = "tables.redb";
 const LOCK: &str = "LOCK";
+/// What `LOCK` says when the last stop was clean; while a process runs, it holds its number.
+const CLEAN: &str = "clean\n";
 const STORE: &str = "STORE";
 const INITIALISING: &str = "INITIALISING";
 const OWN_FILES: [&str; 5] = [LOCK, STORE, INITIALISING, JOURNAL, TABLES];
@@ -70,26 +72,32 @@ impl Directory {
             }
             Err(error) => return Err(failed(&path.join(LOCK), error)),
         }
-        let was_clean = pid.is_empty();
+        let was_clean = pid == CLEAN;
         let directory = Self { path: path.to_owned(), handle, lock, was_clean };
-        directory.write_pid(&format!("{}\n", std::process::id()))?;
+        directory.write_lock(&format!("{}\n", std::process::id()))?;
         Ok(directory)
     }
 
-    fn write_pid(&self, text: &str) -> Result<(), OpenError> {
-        let written = self.lock.set_len(0).and_then(|()| {
-            use std::os::unix::fs::FileExt;
-            self.lock.write_all_at(text.as_bytes(), 0)
-        });
-        written.map_err(|error| failed(&self.path.join(LOCK), error))
+    /// Replaces the text of `LOCK`. A full disk is no reason not to open: an empty `LOCK` is
+    /// allowed, and does not say `clean`.
+    fn write_lock(&self, text: &str) -> Result<(), OpenError> {
+        use std::os::unix::fs::FileExt;
+        let emptied = self.lock.set_len(0);
+        let written = emptied.and_then(|()| self.lock.write_all_at(text.as_bytes(), 0));
+        match written {
+            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => Ok(()),
+            written => written.map_err(|error| failed(&self.path.join(LOCK), error)),
+        }
     }
 
-    /// Marks the stop as clean. Call it when both files are closed.
+    /// Marks the stop as clean and lets the next process in. Call it when both files are closed.
     ///
     /// # Errors
     /// [`OpenError::Failed`]; the next start then only takes more care.
-    pub fn mark_clean(&self) -> Result<(), OpenError> {
-        self.write_pid("")
+    pub fn release(&self) -> Result<(), OpenError> {
+        self.write_lock(CLEAN)?;
+        let unlocked = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
+        unlocked.map_err(|error| failed(&self.path.join(LOCK), error))
     }
 
     /// The id of the store that lives here; `None` in a directory that never held one.
@@ -98,7 +106,7 @@ impl Directory {
     /// [`OpenError::Damaged`] if there is a store without its `STORE` file, or a foreign one.
     pub fn store_id(&self) -> Result<Option<String>, OpenError> {
         let file = self.path.join(STORE);
-        if !file.exists() {
+        if self.path.join(INITIALISING).exists() || !file.exists() {
             return self.leftovers().map(|()| None);
         }
         let mut text = String::new();
@@ -117,14 +125,13 @@ impl Directory {
             return Err(damaged(&what));
         }
         let id = id.and_then(|it| it.strip_prefix("id ")).filter(|it| !it.is_empty());
-        self.remove(INITIALISING)?;
         id.map(|id| Some(id.to_owned())).ok_or_else(|| damaged("it names no store id"))
     }
 
     /// Clears what an interrupted first start left; refuses a store that lost its `STORE` file.
     fn leftovers(&self) -> Result<(), OpenError> {
         let is_interrupted = self.path.join(INITIALISING).exists();
-        for name in [JOURNAL, TABLES] {
+        for name in [JOURNAL, TABLES, STORE] {
             let file = self.path.join(name);
             match (file.symlink_metadata().is_ok(), is_interrupted) {
                 (false, _) => {}
@@ -144,7 +151,8 @@ impl Directory {
         self.write_small(INITIALISING, "a new store is being made here\n")
     }
 
-    /// Marks the directory as initialised: from now on its files are expected.
+    /// Marks the directory as initialised: from now on its files are expected. Until the last step,
+    /// a start finds `INITIALISING`, and begins anew.
     pub fn finish(&self, store_id: &str) -> Result<(), OpenError> {
         self.write_small(
             STORE,

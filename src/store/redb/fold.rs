@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use redb::{Database, ReadableTable, Table, WriteTransaction};
 
+use super::age::AgeClock;
 use super::codec::{
     Mark, decode_feed_block, decode_kept, decode_mark, decode_number, decode_record,
     encode_feed_block, encode_kept, encode_mark, encode_number, encode_record,
@@ -28,6 +29,7 @@ pub fn fold(
     tables: &Database,
     generation: &Generation,
     options: &StoreOptions,
+    age: &AgeClock,
 ) -> Result<Mark, StoreError> {
     let content = generation.read();
     let Some(last) = content.segments.last() else {
@@ -40,8 +42,9 @@ pub fn fold(
     let first = content.segments.first().map_or(0, |it| it.batch_no);
     assert_eq!(first, mark.batch_no + 1, "a fold goes on where the last one ended");
     fold_jobs(&txn, &content)?;
-    fold_feed(&txn, &content.segments, options, &mut mark)?;
-    fold_keys(&txn, &content, options, &mut mark)?;
+    let now = age.now(last.updated_at);
+    fold_feed(&txn, &content.segments, options, now, &mut mark)?;
+    fold_keys(&txn, &content, options, now, &mut mark)?;
     mark.batch_no = last.batch_no;
     mark.last_seq = last.last_seq;
     mark.updated_at = last.updated_at.0;
@@ -147,6 +150,7 @@ fn fold_feed(
     txn: &WriteTransaction,
     segments: &[Appendix],
     options: &StoreOptions,
+    now: TimestampMs,
     mark: &mut Mark,
 ) -> Result<(), StoreError> {
     let mut feed = open(txn, FEED)?;
@@ -168,7 +172,6 @@ fn fold_feed(
         mark.feed_bytes += block.len() as u64;
         put(&mut feed, &key, &block)?;
     }
-    let now = segments.last().map_or(0, |it| it.updated_at.0);
     trim_feed(&mut feed, options, now, mark)
 }
 
@@ -186,14 +189,14 @@ fn add_segment(raw: &mut Vec<u8>, segment: &Appendix) {
 fn trim_feed(
     feed: &mut Rows<'_>,
     options: &StoreOptions,
-    now: u64,
+    now: TimestampMs,
     mark: &mut Mark,
 ) -> Result<(), StoreError> {
     let age_max = u64::try_from(options.feed_age_max.as_millis()).unwrap_or(u64::MAX);
     while let Some((key, block)) = first_row(feed)? {
         let decoded = decode_feed_block(&key, &block).map_err(|it| it.at("feed", &key));
         let (updated_at, ..) = decoded?;
-        let is_old = now.saturating_sub(updated_at) > age_max;
+        let is_old = now.0.saturating_sub(updated_at) > age_max;
         if !is_old && mark.feed_bytes <= options.feed_bytes_max {
             break;
         }
@@ -217,6 +220,7 @@ fn fold_keys(
     txn: &WriteTransaction,
     content: &Content,
     options: &StoreOptions,
+    now: TimestampMs,
     mark: &mut Mark,
 ) -> Result<(), StoreError> {
     let (mut keys, mut by_age) = (open(txn, KEYS)?, open(txn, KEYS_BY_AGE)?);
@@ -233,7 +237,6 @@ fn fold_keys(
         put(&mut by_age, &mark.keys_next.to_be_bytes(), key)?;
         mark.keys_next += 1;
     }
-    let now = content.segments.last().map_or_else(Default::default, |it| it.updated_at);
     while let Some((ordinal, key)) = first_row(&by_age)? {
         mark.keys_first = seq_of(&ordinal).unwrap_or(mark.keys_first);
         let is_one_too_many = mark.keys_next - mark.keys_first > options.idempotency_keys_max;

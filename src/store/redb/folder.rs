@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use redb::Database;
 
+use super::age::AgeClock;
 use super::codec::Mark;
 use super::fold::fold;
 use super::tail::{Generation, Tail};
@@ -18,6 +19,15 @@ pub struct Folder {
     work: Option<Sender<Arc<Generation>>>,
     thread: Option<JoinHandle<()>>,
     shared: Arc<Shared>,
+}
+
+/// What the thread works with.
+#[derive(Debug)]
+pub struct FoldWork {
+    pub tables: Arc<Database>,
+    pub tail: Arc<Tail>,
+    pub options: StoreOptions,
+    pub age: Arc<AgeClock>,
 }
 
 /// A cheap look at the folder, for the statistics.
@@ -58,23 +68,25 @@ impl Folder {
     ///
     /// # Errors
     /// If the system gives no thread.
-    pub fn start(
-        tables: Arc<Database>,
-        tail: Arc<Tail>,
-        options: StoreOptions,
-        hooks: OpenHooks,
-        mark: Mark,
-    ) -> std::io::Result<Self> {
+    pub fn start(work: FoldWork, hooks: OpenHooks, mark: Mark) -> std::io::Result<Self> {
         let state = FoldState { mark, ..FoldState::default() };
         let shared = Arc::new(Shared { state: Mutex::new(state), is_done: Condvar::new() });
-        let (work, generations) = channel();
+        let (sender, generations) = channel();
         let theirs = shared.clone();
-        let run = move || run(&generations, &tables, &tail, &options, &hooks, &theirs);
+        let run = move || run(&generations, &work, &hooks, &theirs);
         let thread = std::thread::Builder::new().name("jobslate-folder".to_owned()).spawn(run)?;
-        Ok(Self { work: Some(work), thread: Some(thread), shared })
+        Ok(Self { work: Some(sender), thread: Some(thread), shared })
     }
 
-    /// Hands a generation over. The caller has checked that none is folding.
+    /// True from [`begin`](Self::begin) until the fold is done and its generation dropped.
+    pub fn is_busy(&self) -> bool {
+        self.shared.lock().is_busy
+    }
+
+    /// Hands a generation over.
+    ///
+    /// # Panics
+    /// If one is folding: the caller asks [`is_busy`](Self::is_busy) first.
     pub fn begin(&self, generation: Arc<Generation>) {
         let mut state = self.shared.lock();
         assert!(!state.is_busy, "one generation folds at a time");
@@ -140,9 +152,7 @@ impl Shared {
 
 fn run(
     generations: &Receiver<Arc<Generation>>,
-    tables: &Database,
-    tail: &Tail,
-    options: &StoreOptions,
+    work: &FoldWork,
     hooks: &OpenHooks,
     shared: &Shared,
 ) {
@@ -150,11 +160,11 @@ fn run(
     let _guard = EndGuard { shared };
     for generation in generations {
         let begin = Instant::now();
-        let folded = fold(tables, &generation, options);
+        let folded = fold(&work.tables, &generation, &work.options, &work.age);
         let fold_ms = begin.elapsed().as_secs_f64() * 1000.0;
         let is_failed = folded.is_err();
         if !is_failed {
-            tail.drop_folded();
+            work.tail.drop_folded();
         }
         let mut state = shared.lock();
         match folded {

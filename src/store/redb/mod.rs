@@ -8,6 +8,7 @@
 //!
 //! redb is known in this room alone.
 
+mod age;
 mod check;
 mod codec;
 mod directory;

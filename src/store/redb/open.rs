@@ -5,20 +5,23 @@ use std::path::Path;
 use std::sync::Arc;
 
 use redb::backends::FileBackend;
-use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageError};
+use redb::{
+    Builder, Database, DatabaseError, ReadableDatabase, ReadableTableMetadata, StorageError,
+};
 
+use super::age::AgeClock;
 use super::check::{mark, stored_counts};
 use super::codec::{Mark, Segment, decode_identity, encode_identity};
 use super::directory::{Directory, FORMAT_VERSION, JOURNAL, TABLES, WAY_BACK, damaged, failed};
 use super::disk::{Disk, DiskCounters, Hold};
-use super::folder::Folder;
+use super::folder::{FoldWork, Folder};
 use super::journal::Journal;
 use super::reader::RedbReader;
 use super::schema::{
     BY_PIPELINE, BY_STATUS, COUNTS, FEED, IDENTITY, IDENTITY_KEY, JOBS, KEYS, KEYS_BY_AGE, META,
     SEGMENTS,
 };
-use super::tail::{Publication, Tail, read_record};
+use super::tail::{Publication, Tail, read_record, unreadable};
 use super::writer::{RedbWriter, appendix};
 use crate::model::{Counts, TimestampMs, apply};
 use crate::store::{OpenError, OpenHooks, Sides, StoreError, StoreOptions};
@@ -57,8 +60,10 @@ pub fn open(options: StoreOptions, hooks: OpenHooks) -> Result<Sides, OpenError>
     for (name, hold) in [JOURNAL, TABLES].into_iter().zip(holds) {
         hold.release().map_err(|error| failed(&directory.path_of(name), error))?;
     }
-    let tail = Arc::new(tail);
-    let folder = Folder::start(tables, tail.clone(), options.clone(), hooks.clone(), mark);
+    let (tail, directory) = (Arc::new(tail), Arc::new(directory));
+    let age = Arc::new(AgeClock::default());
+    let work = FoldWork { tables, tail: tail.clone(), options: options.clone(), age: age.clone() };
+    let folder = Folder::start(work, hooks.clone(), mark);
     let folder = folder.map_err(|error| failed(&options.directory, error))?;
     (hooks.progress)(100);
     let reader = RedbReader {
@@ -68,6 +73,8 @@ pub fn open(options: StoreOptions, hooks: OpenHooks) -> Result<Sides, OpenError>
         tables_disk,
         kept_age_max: options.idempotency_age_max,
         store_id,
+        age: age.clone(),
+        _directory: directory.clone(),
     };
     let writer = RedbWriter {
         options,
@@ -75,6 +82,7 @@ pub fn open(options: StoreOptions, hooks: OpenHooks) -> Result<Sides, OpenError>
         tail,
         folder,
         directory,
+        age,
         active_since: None,
         idle_since: None,
         has_appended: false,
@@ -236,6 +244,12 @@ fn restore(
     let view = tail.view().map_err(in_tables)?;
     let mark = mark(&view).map_err(in_tables)?;
     let counts = stored_counts(&view).map_err(in_tables)?;
+    let jobs = view.table(JOBS).and_then(|jobs| jobs.len().map_err(unreadable));
+    let jobs = jobs.map_err(in_tables)?;
+    if counts.total() != jobs {
+        let what = format!("it counts {} jobs and holds {jobs}", counts.total());
+        return Err(damaged(&tables_path, &what, WAY_BACK));
+    }
     drop(view);
     let journal_path = directory.path_of(JOURNAL);
     let (first, last) = (journal.first(), journal.last());
@@ -298,8 +312,8 @@ fn replay(
     records.retain(|_, record| record.seq >= segment.first_seq);
     let appendix = appendix(batch_no, &segment, bytes);
     let Segment { changes, keys, .. } = segment;
-    tail.publish(Publication { appendix, changes, records, keys });
-    Ok(())
+    let published = tail.publish(Publication { appendix, changes, records, keys });
+    published.map_err(|error| corrupt(batch_no, error.to_string()))
 }
 
 #[cfg(test)]

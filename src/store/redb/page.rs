@@ -39,6 +39,9 @@ pub fn page(view: &View, query: &PageQuery) -> Result<Page, StoreError> {
     Ok(Page { jobs: walk.jobs, next, as_of_seq })
 }
 
+/// Entries of the tail's log that are examined under one hold of its lock.
+const SLICE_ENTRIES: usize = 256;
+
 struct Walk<'a> {
     view: &'a View,
     query: &'a PageQuery,
@@ -73,25 +76,38 @@ impl Walk<'_> {
     }
 
     fn tail(&mut self) {
-        let view = self.view;
-        for (age, generation) in view.generations.iter().enumerate() {
-            let content = generation.read();
-            let end = content.log.partition_point(|(seq, _)| *seq < self.below);
-            for (seq, job_id) in content.log.iter().take(end).rev() {
-                if !self.examine(*seq) {
-                    return;
-                }
-                let record = content.records.get(job_id).filter(|it| it.seq == *seq);
-                let Some(record) = record.filter(|it| self.query.matches(it)) else { continue };
-                let mut newer = view.generations.iter().take(age);
-                if newer.any(|it| it.read().records.contains_key(job_id)) {
-                    continue;
-                }
-                if !self.take(job_id.clone(), record.clone()) {
-                    return;
-                }
+        for age in 0..self.view.generations.len() {
+            let mut below = self.below;
+            while self.stop.is_none()
+                && let Some(next) = self.tail_slice(age, below)
+            {
+                below = next;
             }
         }
+    }
+
+    /// Goes through a slice of a generation, so that the writer never waits long for the lock.
+    /// Returns where the next slice ends; `None` when there is none.
+    fn tail_slice(&mut self, age: usize, below: u64) -> Option<u64> {
+        let content = self.view.generations.get(age)?.read();
+        let end = content.log.partition_point(|(seq, _)| *seq < below);
+        let mut next = None;
+        for (seq, job_id) in content.log.iter().take(end).rev().take(SLICE_ENTRIES) {
+            next = Some(*seq);
+            if !self.examine(*seq) {
+                break;
+            }
+            let record = content.records.get(job_id).filter(|it| it.seq == *seq);
+            let Some(record) = record.filter(|it| self.query.matches(it)) else { continue };
+            let mut newer = self.view.generations.iter().take(age);
+            if newer.any(|it| it.read().records.contains_key(job_id)) {
+                continue;
+            }
+            if !self.take(job_id.clone(), record.clone()) {
+                break;
+            }
+        }
+        next
     }
 
     fn tables(&mut self) -> Result<(), StoreError> {

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::age::AgeClock;
 use super::check::check;
 use super::codec::{decode_feed_block, decode_kept, decode_segment};
+use super::directory::Directory;
 use super::disk::DiskCounters;
 use super::folder::FolderStatus;
 use super::page::page;
@@ -22,6 +24,9 @@ pub struct RedbReader {
     pub(super) tables_disk: DiskCounters,
     pub(super) kept_age_max: Duration,
     pub(super) store_id: String,
+    pub(super) age: Arc<AgeClock>,
+    /// The directory stays locked as long as somebody may read it.
+    pub(super) _directory: Arc<Directory>,
 }
 
 impl ReadStore for RedbReader {
@@ -59,6 +64,7 @@ impl ReadStore for RedbReader {
                 kept.map_err(|it| it.at("keys", key.as_bytes()))?.map(|(_, kept)| kept)
             }
         };
+        let now = self.age.now(now);
         Ok(kept.filter(|kept| !kept.is_expired(now, self.kept_age_max)))
     }
 

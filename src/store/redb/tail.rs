@@ -16,7 +16,7 @@ use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefi
 
 use super::codec::decode_record;
 use super::schema::JOBS;
-use crate::model::{Change, Counts, JobId, JobRecord, TimestampMs};
+use crate::model::{Change, Counts, JobId, JobRecord, Miscounted, TimestampMs};
 use crate::store::{KeptAnswer, StoreError};
 
 /// The batches since the last rotation.
@@ -108,12 +108,15 @@ impl Tail {
     }
 
     /// Makes a durable batch visible. Called by the writer alone, after the commit.
-    pub fn publish(&self, batch: Publication) {
+    ///
+    /// # Errors
+    /// [`Miscounted`]: the stored counts are wrong. Nothing may be published after that.
+    pub fn publish(&self, batch: Publication) -> Result<(), Miscounted> {
         let mut log: Vec<_> = batch.records.iter().map(|(id, it)| (it.seq, id.clone())).collect();
         log.sort_unstable_by_key(|(seq, _)| *seq);
         let mut present = self.write();
         let counts = Arc::make_mut(&mut present.counts);
-        batch.changes.iter().for_each(|change| counts.change(change));
+        batch.changes.iter().try_for_each(|change| counts.change(change))?;
         present.last_seq = batch.appendix.last_seq;
         present.updated_at = batch.appendix.updated_at;
         let mut content = present.active.write();
@@ -130,6 +133,7 @@ impl Tail {
             let old = content.records.insert(job_id, record);
             content.weight_bytes -= old.map_or(0, |old| old.weight_bytes());
         }
+        Ok(())
     }
 
     /// Begins a new generation; the old one is to be folded. `None` if one is folding already, or

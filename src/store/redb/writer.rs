@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::age::AgeClock;
 use super::codec::{Segment, encode_segment};
 use super::directory::Directory;
 use super::folder::Folder;
@@ -11,7 +12,7 @@ use super::schema::JOBS;
 use super::tail::{Appendix, Publication, Tail, read_record, unreadable};
 use crate::model::{Request, TimestampMs};
 use crate::store::batch::{Decided, Ground, decide};
-use crate::store::{Appended, StoreError, StoreOptions, WriteStore};
+use crate::store::{AppendError, Appended, StoreError, StoreOptions, WriteStore};
 
 /// The one writer of a store on disk.
 #[derive(Debug)]
@@ -20,7 +21,8 @@ pub struct RedbWriter {
     pub(super) journal: Journal,
     pub(super) tail: Arc<Tail>,
     pub(super) folder: Folder,
-    pub(super) directory: Directory,
+    pub(super) directory: Arc<Directory>,
+    pub(super) age: Arc<AgeClock>,
     /// When the active generation was first seen with something in it, in monotonic time.
     pub(super) active_since: Option<Duration>,
     /// When [`WriteStore::maintain`] first found nothing appended since its last call.
@@ -31,12 +33,11 @@ pub struct RedbWriter {
 }
 
 impl WriteStore for RedbWriter {
-    fn append(&mut self, batch: &[Request], now: TimestampMs) -> Result<Appended, StoreError> {
+    fn append(&mut self, batch: &[Request], now: TimestampMs) -> Result<Appended, AppendError> {
         if let Some(failure) = &self.failure {
-            return Err(failure.clone());
+            return Err(failure.clone().into());
         }
         let folded_through = self.folder.folded_through()?;
-        self.make_room()?;
         let view = self.tail.view()?;
         let ground = Ground {
             kinds: &self.options.kinds,
@@ -53,11 +54,13 @@ impl WriteStore for RedbWriter {
             None => read_record(&jobs, job_id),
         })?;
         let (last_seq, updated_at) = (ground.last_seq, ground.updated_at);
+        self.age.begin(updated_at);
         drop((jobs, view));
         if decided.is_empty() {
             let (answers, started) = (decided.answers, decided.started);
             return Ok(Appended { answers, started, durable_seq: last_seq, ..Appended::default() });
         }
+        self.make_room(&decided)?;
         self.commit(decided, last_seq, updated_at, folded_through)
     }
 
@@ -96,7 +99,7 @@ impl WriteStore for RedbWriter {
         let tables = tail.close().and_then(Arc::into_inner);
         let still_used = || StoreError::Failed("the tables are still in use".to_owned());
         tables.ok_or_else(still_used)?.close().map_err(unreadable)?;
-        directory.mark_clean().map_err(unreadable)
+        directory.release().map_err(unreadable)
     }
 }
 
@@ -107,14 +110,14 @@ impl RedbWriter {
         last_seq: u64,
         updated_at: TimestampMs,
         folded_through: u64,
-    ) -> Result<Appended, StoreError> {
+    ) -> Result<Appended, AppendError> {
         let Decided { changes, records, answers, keys, started } = decided;
         let batch_no = self.journal.last() + 1;
         let segment = Segment { first_seq: last_seq + 1, updated_at, changes, keys };
         let bytes = encode_segment(batch_no, &segment);
         if let Err(error) = self.journal.append(&bytes, folded_through) {
             self.failure = Some(error.clone());
-            return Err(error);
+            return Err(AppendError::Unknown(error));
         }
         self.has_appended = true;
         let durable_seq = last_seq + segment.changes.len() as u64;
@@ -128,15 +131,19 @@ impl RedbWriter {
         };
         let appendix = appendix(batch_no, &segment, bytes.into());
         let Segment { changes, keys, .. } = segment;
-        self.tail.publish(Publication { appendix, changes, records, keys });
+        let published = self.tail.publish(Publication { appendix, changes, records, keys });
+        published.expect("the counts have every job that the records have");
         Ok(appended)
     }
 
-    /// Keeps the tail within its bounds: begins a fold when the active generation is full, and
-    /// waits for the last one if that is still going on.
-    fn make_room(&mut self) -> Result<(), StoreError> {
+    /// Keeps each generation of the tail within its bounds, or at one batch: begins a fold when the
+    /// active one has no room for the batch, and waits for the last fold if that still goes on.
+    fn make_room(&mut self, decided: &Decided) -> Result<(), StoreError> {
         let (jobs, bytes) = self.tail.active_size();
-        if jobs < self.options.tail_jobs_max && bytes < self.options.tail_bytes_max {
+        let records = decided.records.values().map(|it| it.weight_bytes());
+        let is_room = jobs + decided.records.len() <= self.options.tail_jobs_max
+            && bytes + records.sum::<usize>() <= self.options.tail_bytes_max;
+        if is_room || bytes == 0 {
             return Ok(());
         }
         self.folder.wait()?;
@@ -144,7 +151,11 @@ impl RedbWriter {
         Ok(())
     }
 
+    /// Hands the active generation to the folder, unless that is still at work.
     fn rotate(&mut self) {
+        if self.folder.is_busy() {
+            return;
+        }
         if let Some(generation) = self.tail.rotate() {
             self.active_since = None;
             self.folder.begin(generation);
