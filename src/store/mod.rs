@@ -165,6 +165,8 @@ pub struct StoreStats {
     pub tail_bytes: u64,
     /// Folds since the start, and how long they took, in milliseconds.
     pub folds: u64,
+    /// True while one goes on.
+    pub is_folding: bool,
     pub fold_ms_last: f64,
     pub fold_ms_max: f64,
     /// How often, and for how long in all, the writer waited for a fold.

@@ -24,3 +24,6 @@ mod tail;
 mod writer;
 
 pub use open::open;
+
+#[cfg(test)]
+mod tests;

@@ -81,6 +81,7 @@ impl ReadStore for RedbReader {
             tail_updates,
             tail_bytes: tail_bytes as u64,
             folds: fold.folds,
+            is_folding: fold.is_busy,
             fold_ms_last: fold.fold_ms_last,
             fold_ms_max: fold.fold_ms_max,
             fold_waits: fold.waits,

@@ -177,6 +177,36 @@ fn a_store_without_its_mark_is_refused_and_an_interrupted_first_start_is_not() {
     std::fs::write(home.path(JOURNAL), b"half of a journal").unwrap();
     std::fs::write(home.path("LOCK"), b"").unwrap();
     assert_eq!(home.jobs(), 0);
+
+    // The power may go while STORE itself is written.
+    let home = Home::with_jobs(3, true);
+    std::fs::write(home.path("INITIALISING"), b"").unwrap();
+    std::fs::write(home.path("STORE"), b"").unwrap();
+    assert_eq!(home.jobs(), 0);
+    assert!(!home.path("INITIALISING").exists());
+}
+
+#[test]
+fn the_lock_outlives_a_writer_that_gave_up() {
+    let home = Home::new();
+    let (write, read) = home.open().unwrap();
+    drop(write);
+    assert!(matches!(home.open(), Err(OpenError::Locked { .. })));
+    drop(read);
+    assert!(home.open().is_ok());
+}
+
+#[test]
+fn only_a_clean_stop_is_taken_for_one() {
+    let was_clean = |home: &Home| Directory::lock(home.directory.path()).unwrap().was_clean;
+    assert!(was_clean(&Home::with_jobs(1, true)));
+    assert!(!was_clean(&Home::with_jobs(1, false)));
+    let home = Home::with_jobs(1, true);
+    std::fs::remove_file(home.path("LOCK")).unwrap();
+    assert!(!was_clean(&home), "nobody knows how the last stop was");
+    let home = Home::with_jobs(1, true);
+    std::fs::write(home.path("LOCK"), b"").unwrap();
+    assert!(!was_clean(&home), "a kill while LOCK was written");
 }
 
 #[test]

@@ -1,0 +1,211 @@
+//! What is kept for a time, what a check finds, and the races of the folder.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redb::{Database, TableDefinition};
+
+use super::schema::{BY_PIPELINE, BY_STATUS, COUNTS, FEED, JOBS, KEYS, KEYS_BY_AGE, counts_key};
+use crate::model::{IdempotencyKey, JobId, PipelineName, Request, Status, TimestampMs, Update};
+use crate::store::{OpenHooks, ReadStore, Sides, StoreOptions, WriteStore};
+
+const NOW: u64 = 1_764_000_000_000;
+const HOUR: u64 = 3_600_000;
+
+fn options(directory: &tempfile::TempDir) -> StoreOptions {
+    StoreOptions {
+        directory: directory.path().to_owned(),
+        cache_bytes: 1 << 20,
+        feed_block_bytes: 100,
+        ..StoreOptions::default()
+    }
+}
+
+fn open(options: &StoreOptions) -> Sides {
+    super::open(options.clone(), OpenHooks::default()).unwrap()
+}
+
+/// Appends one update, under a key of the same number.
+fn append(write: &mut dyn WriteStore, number: u64, now: u64) {
+    let update = Update::status(&format!("job-{number}"), "queued").unwrap();
+    let idempotency = IdempotencyKey::new(&format!("key-{number}"), [0; 32]);
+    let request = Request { idempotency, ..Request::new(vec![update]) };
+    write.append(&[request], TimestampMs(now)).unwrap();
+}
+
+fn has_key(read: &dyn ReadStore, number: u64, now: u64) -> bool {
+    read.kept_answer(&format!("key-{number}"), TimestampMs(now)).unwrap().is_some()
+}
+
+#[test]
+fn keys_are_kept_for_a_day_and_across_restarts() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = options(&directory);
+    let (mut write, _read) = open(&options);
+    append(&mut *write, 1, NOW);
+    write.close().unwrap();
+    drop(_read);
+    let (mut write, read) = open(&options);
+    assert!(has_key(&*read, 1, NOW + 24 * HOUR));
+    assert!(!has_key(&*read, 1, NOW + 24 * HOUR + 1));
+    append(&mut *write, 2, NOW + 25 * HOUR);
+    write.close().unwrap();
+    drop(read);
+    let (_write, read) = open(&options);
+    assert!(!has_key(&*read, 1, NOW), "the fold forgot it");
+    assert!(has_key(&*read, 2, NOW + 25 * HOUR));
+    assert!(read.check().unwrap().is_clean());
+}
+
+#[test]
+fn a_clock_set_right_forgets_no_key_and_no_feed() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = options(&directory);
+    let (mut write, read) = open(&options);
+    append(&mut *write, 1, 1_000);
+    append(&mut *write, 2, NOW);
+    assert!(has_key(&*read, 1, NOW));
+    drop(read);
+    write.close().unwrap();
+    let (_write, read) = open(&options);
+    assert!(has_key(&*read, 2, NOW));
+    assert_eq!(read.feed(0, 10).unwrap().len(), 2, "the fold kept the feed");
+}
+
+#[test]
+fn no_more_keys_are_kept_than_allowed() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = StoreOptions { idempotency_keys_max: 3, ..options(&directory) };
+    let (mut write, read) = open(&options);
+    (0..10).for_each(|number| append(&mut *write, number, NOW + number));
+    drop(read);
+    write.close().unwrap();
+    let (_write, read) = open(&options);
+    let kept: Vec<u64> = (0..10).filter(|number| has_key(&*read, *number, NOW)).collect();
+    assert_eq!(kept, [7, 8, 9]);
+    assert!(read.check().unwrap().is_clean());
+}
+
+#[test]
+fn the_feed_is_trimmed_by_size_and_by_age() {
+    for (feed_bytes_max, second_at) in [(400, NOW), (1 << 30, NOW + 8 * 24 * HOUR)] {
+        let directory = tempfile::tempdir().unwrap();
+        let options = StoreOptions { feed_bytes_max, ..options(&directory) };
+        for (from, at) in [(0, NOW), (20, second_at)] {
+            let (mut write, read) = open(&options);
+            (from..from + 20).for_each(|number| append(&mut *write, number, at));
+            drop(read);
+            write.close().unwrap();
+        }
+        let (_write, read) = open(&options);
+        let feed = read.feed(0, 100).unwrap();
+        assert!(!feed.is_empty() && feed.len() <= 20, "{} changes are left", feed.len());
+        assert_eq!(feed.last().unwrap().seq, 40);
+        assert!(feed.windows(2).all(|pair| pair[0].seq + 1 == pair[1].seq));
+        let report = read.check().unwrap();
+        assert_eq!((report.jobs, &*report.problems), (40, &[][..]));
+    }
+}
+
+/// Changes a table behind the store's back.
+type Damage = fn(&redb::WriteTransaction);
+
+fn remove_first(txn: &redb::WriteTransaction, table: Table) {
+    txn.open_table(table).unwrap().pop_first().unwrap();
+}
+
+type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
+
+#[test]
+fn a_check_finds_each_damage() {
+    let damages: [(&str, Damage); 9] = [
+        ("by_status: no row", |txn| remove_first(txn, BY_STATUS)),
+        ("by_pipeline: no row", |txn| remove_first(txn, BY_PIPELINE)),
+        ("by_status: 4 rows", |txn| {
+            txn.open_table(BY_STATUS).unwrap().insert(&b"x\0 12345678"[..], &b"job"[..]).unwrap();
+        }),
+        ("the checksum does not match", |txn| {
+            txn.open_table(JOBS).unwrap().insert(&b"job-1"[..], &b"not a record"[..]).unwrap();
+        }),
+        ("differ from a scan", |txn| {
+            // Two wrongs that the total does not show.
+            let mut counts = txn.open_table(COUNTS).unwrap();
+            counts.pop_first().unwrap();
+            let status = Status::parse("error").unwrap();
+            let key = counts_key(&PipelineName::default(), status);
+            counts.insert(&*key, &*super::codec::encode_number(&key, 3)).unwrap();
+        }),
+        ("feed: seq 3 follows 1", |txn| {
+            let second = 2_u64.to_be_bytes();
+            txn.open_table(FEED).unwrap().remove(&second[..]).unwrap();
+        }),
+        ("feed: it holds 0 bytes", |txn| {
+            txn.open_table(FEED).unwrap().retain(|_, _| false).unwrap();
+        }),
+        ("keys: 2 answers, 3 in the order", |txn| remove_first(txn, KEYS)),
+        ("is not in 0..3", |txn| {
+            let mut by_age = txn.open_table(KEYS_BY_AGE).unwrap();
+            by_age.insert(&9_u64.to_be_bytes()[..], &b"key-0"[..]).unwrap();
+        }),
+    ];
+    for (finding, damage) in damages {
+        let directory = tempfile::tempdir().unwrap();
+        let options = StoreOptions { feed_block_bytes: 1, ..options(&directory) };
+        let (mut write, read) = open(&options);
+        (0..3).for_each(|number| append(&mut *write, number, NOW));
+        drop(read);
+        write.close().unwrap();
+        let db = Database::open(directory.path().join("tables.redb")).unwrap();
+        let mut txn = db.begin_write().unwrap();
+        txn.set_quick_repair(true);
+        damage(&txn);
+        txn.commit().unwrap();
+        drop(db);
+        let (_write, read) = open(&options);
+        let problems = read.check().unwrap().problems;
+        assert!(problems.iter().any(|it| it.contains(finding)), "{finding}: {problems:?}");
+    }
+}
+
+#[test]
+fn one_damaged_record_fails_no_neighbour_and_is_never_an_answer() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = options(&directory);
+    let (mut write, read) = open(&options);
+    (0..3).for_each(|number| append(&mut *write, number, NOW));
+    drop(read);
+    write.close().unwrap();
+    let db = Database::open(directory.path().join("tables.redb")).unwrap();
+    let txn = db.begin_write().unwrap();
+    txn.open_table(JOBS).unwrap().insert(&b"job-1"[..], &b"not a record"[..]).unwrap();
+    txn.commit().unwrap();
+    drop(db);
+    let (mut write, read) = open(&options);
+    assert!(read.get(&JobId::parse("job-1").unwrap()).is_err());
+    let updates = ["job-0", "job-1", "job-2"].map(|id| Update::status(id, "error").unwrap());
+    let request = Request::new(updates.into());
+    let appended = write.append(&[request], TimestampMs(NOW)).unwrap();
+    assert_eq!((appended.answers[0].applied, appended.answers[0].rejected), (2, 1));
+    assert_eq!(appended.answers[0].errors[0].code.as_str(), "corrupt_record");
+}
+
+#[test]
+fn a_fold_that_ends_while_the_next_is_due_hurts_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = StoreOptions { tail_jobs_max: 1, ..options(&directory) };
+    let (mut write, read) = open(&options);
+    let mut folds = 0;
+    for number in 0.. {
+        append(&mut *write, number % 5, NOW);
+        // Asks again and again, through the end of the fold.
+        while read.stats().folds == folds {
+            write.maintain(Duration::ZERO).unwrap();
+        }
+        folds = read.stats().folds;
+        if folds > 300 {
+            break;
+        }
+    }
+    assert!(read.check().unwrap().is_clean());
+    let _still_shared: Arc<dyn ReadStore> = read;
+}
