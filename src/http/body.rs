@@ -74,7 +74,8 @@ pub(super) async fn receive(
         return Err(too_large(bytes_max));
     }
     let mut held = Held { gate: gate.clone(), bytes: 0 };
-    // Most bodies are one piece, which is kept as it is; only others are put together.
+    // Most bodies are one piece, which is kept as it is; only others are put together. They grow
+    // with what has come, not with what was announced: only bytes that came are counted.
     let (mut first, mut all) = (Bytes::new(), Vec::new());
     while let Some(piece) = next_piece(gate, body).await? {
         if first.len().max(all.len()) + piece.len() > bytes_max {
@@ -86,7 +87,6 @@ pub(super) async fn receive(
             continue;
         }
         if all.is_empty() {
-            all.reserve_exact(announced.max(first.len() + piece.len()));
             all.extend_from_slice(&first);
         }
         all.extend_from_slice(&piece);

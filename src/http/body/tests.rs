@@ -113,6 +113,16 @@ async fn pieces_are_put_together_and_bounded() {
 }
 
 #[tokio::test]
+async fn an_announced_length_reserves_nothing() {
+    let headers = HeaderMap::from_iter([(CONTENT_LENGTH, (8 << 20).into())]);
+    let mut body = Body::new(Pieces(vec!["on", "et", "wo"], false));
+    let received = receive(&gate(8 << 20), &headers, &mut body).await.unwrap();
+    let held = received.bytes.try_into_mut().unwrap();
+    assert_eq!(held, "onetwo");
+    assert!(held.capacity() < 1000, "{}", held.capacity());
+}
+
+#[tokio::test]
 async fn a_body_that_never_ends_is_given_up() {
     let body_timeout = Duration::from_millis(1);
     let gate = Gate::new(HttpOptions { body_timeout, ..HttpOptions::default() });
