@@ -17,7 +17,7 @@ use super::query::Params;
 use super::reply;
 use super::updates::{self, How};
 use crate::api::{HistoryBody, JobBody, ProblemCode, read_update_of};
-use crate::model::{JobId, RejectionCode};
+use crate::model::{JobId, Kind, RejectionCode};
 
 /// The id in the path, decoded.
 type JobPath = Result<Path<String>, PathRejection>;
@@ -63,12 +63,12 @@ pub(super) async fn get(
     let service = fresh::readable(&gate, Params::of(request.uri())?).await?;
     let job_id = parsed(path)?;
     let record = service.get(&job_id)?.ok_or_else(|| unknown(&job_id))?;
-    let tag = format!("\"{}\"", record.seq);
+    let kind = service.kinds().kind(record.status);
+    let tag = tag(record.seq, service.store_id(), kind);
     let mut known = request.headers().get_all(IF_NONE_MATCH).iter();
     let mut response = if known.any(|value| names(value, &tag)) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        let kind = service.kinds().kind(record.status);
         reply::json(StatusCode::OK, &JobBody::of(&job_id, &record, kind))
     };
     if let Ok(tag) = HeaderValue::try_from(tag) {
@@ -106,6 +106,19 @@ fn parsed(path: JobPath) -> Result<JobId, Problem> {
 fn unknown(job_id: &JobId) -> Problem {
     let detail = format!("no job {:?} was ever reported", job_id.as_str());
     Problem::new(ProblemCode::Rejected(RejectionCode::UnknownJob), detail)
+}
+
+/// The tag of an answer: changes with all that the answer is made of. The seq stands for the
+/// record, but another store counts its own, and the kind comes from the configuration.
+fn tag(seq: u64, store_id: &str, kind: Kind) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for part in [store_id, kind.as_str()] {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    let mut hash = [0; 4];
+    hasher.finalize_xof().fill(&mut hash);
+    format!("\"{seq}-{:08x}\"", u32::from_be_bytes(hash))
 }
 
 /// True if an `If-None-Match` names `tag`, weak or strong, or anything.
