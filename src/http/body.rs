@@ -5,11 +5,14 @@
 
 use std::io::Read;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::HeaderMap;
-use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use axum::http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::{IntoResponse as _, Response};
 use http_body_util::BodyExt as _;
+use tokio::time::timeout;
 
 use super::gate::Gate;
 use super::problem::Problem;
@@ -45,6 +48,29 @@ impl Encoding {
     }
 }
 
+/// A body that is being read, or is not wanted.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    body: Body,
+    /// The client sends its body only after `100 Continue`, which the first reading sends.
+    is_held_back: bool,
+}
+
+impl Incoming {
+    pub fn of(headers: &HeaderMap, body: Body) -> Self {
+        let expects = headers.get(EXPECT).is_some_and(|value| {
+            value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"100-continue")
+        });
+        Self { body, is_held_back: expects }
+    }
+
+    /// The body, which is asked for by reading it.
+    fn wanted(&mut self) -> &mut Body {
+        self.is_held_back = false;
+        &mut self.body
+    }
+}
+
 /// A body as it came, still packed. Its bytes count against the bound of all bodies.
 #[derive(Debug)]
 pub(super) struct Received {
@@ -64,7 +90,7 @@ pub(super) struct Unpacked {
 pub(super) async fn receive(
     gate: &Gate,
     headers: &HeaderMap,
-    body: &mut Body,
+    body: &mut Incoming,
 ) -> Result<Received, Problem> {
     let encoding = Encoding::of(headers)?;
     let bytes_max = gate.options().body_bytes_max;
@@ -96,10 +122,10 @@ pub(super) async fn receive(
 }
 
 /// The next piece of data; `None` at the end.
-async fn next_piece(gate: &Gate, body: &mut Body) -> Result<Option<Bytes>, Problem> {
+async fn next_piece(gate: &Gate, body: &mut Incoming) -> Result<Option<Bytes>, Problem> {
     let wait_max = gate.options().body_timeout;
     loop {
-        let Ok(frame) = tokio::time::timeout(wait_max, body.frame()).await else {
+        let Ok(frame) = timeout(wait_max, body.wanted().frame()).await else {
             let detail = format!("no piece of the body came for {} s", wait_max.as_secs_f64());
             return Err(Problem::new(ProblemCode::BodyTimeout, detail));
         };
@@ -118,16 +144,28 @@ async fn next_piece(gate: &Gate, body: &mut Body) -> Result<Option<Bytes>, Probl
     }
 }
 
-/// Reads on after a refusal and keeps nothing: a client that sends its whole body before it reads
-/// would else find its connection broken, and never see why.
-pub(super) async fn discard(gate: &Gate, why: &Problem, mut body: Body) {
-    if why.code == ProblemCode::BodyTimeout {
-        return;
+/// The answer `why` to a call whose body is not wanted.
+///
+/// Reads on before and keeps nothing: a client that sends its whole body before it reads would else
+/// find its connection broken, and never see why. A client that waits to be asked is not asked.
+pub(super) async fn refuse(gate: &Gate, why: Problem, body: Incoming) -> Response {
+    let is_held_back = body.is_held_back;
+    if !is_held_back && why.code != ProblemCode::BodyTimeout {
+        discard(gate, body).await;
     }
+    let mut response = why.into_response();
+    if is_held_back {
+        // The client may send the body or not, so what comes next cannot be told.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn discard(gate: &Gate, mut body: Incoming) {
     let bytes_max = gate.options().body_bytes_max.saturating_mul(DISCARDED_BODIES_MAX);
     let reading = async {
         let mut bytes = 0_usize;
-        while let Some(Ok(frame)) = body.frame().await {
+        while let Ok(Some(Ok(frame))) = timeout(DISCARD_WAIT_MAX, body.wanted().frame()).await {
             bytes = bytes.saturating_add(frame.data_ref().map_or(0, Bytes::len));
             if bytes > bytes_max {
                 return;
@@ -135,8 +173,11 @@ pub(super) async fn discard(gate: &Gate, why: &Problem, mut body: Body) {
         }
     };
     // Whether it came to its end or not, the answer is sent.
-    let _ended = tokio::time::timeout(gate.options().body_timeout, reading).await;
+    let _ended = timeout(gate.options().body_timeout, reading).await;
 }
+
+/// Longest wait for the next piece of a refused body.
+const DISCARD_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// How many times `body_bytes_max` is read and dropped of a refused body.
 const DISCARDED_BODIES_MAX: usize = 8;

@@ -1,6 +1,5 @@
 //! One job: `PUT` and `GET /v1/jobs/{job_id}`, and its history.
 
-use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
@@ -8,6 +7,7 @@ use axum::http::header::{ETAG, HeaderValue, IF_NONE_MATCH};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
 
+use super::body::Incoming;
 use super::fresh;
 use super::gate::Gate;
 use super::media::Media;
@@ -23,7 +23,8 @@ use crate::model::{JobId, Kind, RejectionCode};
 type JobPath = Result<Path<String>, PathRejection>;
 
 pub(super) async fn put(State(gate): State<Gate>, path: JobPath, request: Request) -> Response {
-    let (parts, mut body) = request.into_parts();
+    let (parts, body) = request.into_parts();
+    let mut body = Incoming::of(&parts.headers, body);
     let accepted = accept(&gate, path, parts, &mut body).await;
     updates::answer(&gate, accepted, body).await
 }
@@ -32,7 +33,7 @@ async fn accept(
     gate: &Gate,
     path: JobPath,
     parts: Parts,
-    body: &mut Body,
+    body: &mut Incoming,
 ) -> Result<Response, Problem> {
     let service = gate.writable()?;
     let job_id = decoded(path)?;

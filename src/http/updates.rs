@@ -3,13 +3,13 @@
 //! The future may be dropped at any time: before the submission nothing has happened, and after it
 //! the service goes on without its caller.
 
-use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::HeaderValue;
 use axum::http::request::Parts;
 use axum::http::{HeaderName, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 
+use super::body::Incoming;
 use super::gate::Gate;
 use super::media::Media;
 use super::parse::{Parsed, parse};
@@ -24,12 +24,13 @@ use crate::service::Receipt;
 const PARSED_INLINE_BYTES_MAX: usize = 64 * 1024;
 
 pub(super) async fn post(State(gate): State<Gate>, request: Request) -> Response {
-    let (parts, mut body) = request.into_parts();
+    let (parts, body) = request.into_parts();
+    let mut body = Incoming::of(&parts.headers, body);
     let accepted = accept(&gate, parts, &mut body).await;
     answer(&gate, accepted, body).await
 }
 
-async fn accept(gate: &Gate, parts: Parts, body: &mut Body) -> Result<Response, Problem> {
+async fn accept(gate: &Gate, parts: Parts, body: &mut Incoming) -> Result<Response, Problem> {
     let service = gate.writable()?;
     let how = How::of(&parts.uri, true)?;
     let media = Media::of(&parts.headers)?;
@@ -48,14 +49,11 @@ async fn accept(gate: &Gate, parts: Parts, body: &mut Body) -> Result<Response, 
 pub(super) async fn answer(
     gate: &Gate,
     accepted: Result<Response, Problem>,
-    unread: Body,
+    unread: Incoming,
 ) -> Response {
     match accepted {
         Ok(response) => response,
-        Err(problem) => {
-            body::discard(gate, &problem, unread).await;
-            problem.not_applied().into_response()
-        }
+        Err(problem) => body::refuse(gate, problem.not_applied(), unread).await,
     }
 }
 
@@ -85,7 +83,7 @@ pub(super) async fn receive(
     gate: &Gate,
     how: &How,
     parts: Parts,
-    body: &mut Body,
+    body: &mut Incoming,
     read: impl FnOnce(&[u8]) -> Result<Parsed, Problem> + Send + 'static,
 ) -> Result<Updates, Problem> {
     let received = body::receive(gate, &parts.headers, body).await?;

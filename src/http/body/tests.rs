@@ -10,6 +10,10 @@ fn gate(body_bytes_max: usize) -> Gate {
     Gate::new(HttpOptions { body_bytes_max, ..HttpOptions::default() })
 }
 
+fn incoming(body: Body) -> Incoming {
+    Incoming::of(&HeaderMap::new(), body)
+}
+
 fn gzip(data: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     encoder.write_all(data).unwrap();
@@ -23,7 +27,7 @@ fn zstd(data: &[u8]) -> Vec<u8> {
 async fn unpacked(gate: &Gate, encoding: &str, body: Vec<u8>) -> Result<Bytes, Problem> {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_ENCODING, encoding.parse().unwrap());
-    let received = receive(gate, &headers, &mut Body::from(body)).await?;
+    let received = receive(gate, &headers, &mut incoming(Body::from(body))).await?;
     received.unpack().map(|unpacked| unpacked.bytes)
 }
 
@@ -103,7 +107,7 @@ impl axum::body::HttpBody for Pieces {
 #[tokio::test]
 async fn pieces_are_put_together_and_bounded() {
     let receive = async |bytes_max, pieces: &[&'static str]| {
-        let mut body = Body::new(Pieces(pieces.to_vec(), false));
+        let mut body = incoming(Body::new(Pieces(pieces.to_vec(), false)));
         receive(&gate(bytes_max), &HeaderMap::new(), &mut body).await.map(|received| received.bytes)
     };
     assert_eq!(receive(6, &["on", "", "et", "wo"]).await.unwrap(), "onetwo");
@@ -115,7 +119,7 @@ async fn pieces_are_put_together_and_bounded() {
 #[tokio::test]
 async fn an_announced_length_reserves_nothing() {
     let headers = HeaderMap::from_iter([(CONTENT_LENGTH, (8 << 20).into())]);
-    let mut body = Body::new(Pieces(vec!["on", "et", "wo"], false));
+    let mut body = incoming(Body::new(Pieces(vec!["on", "et", "wo"], false)));
     let received = receive(&gate(8 << 20), &headers, &mut body).await.unwrap();
     let held = received.bytes.try_into_mut().unwrap();
     assert_eq!(held, "onetwo");
@@ -126,18 +130,30 @@ async fn an_announced_length_reserves_nothing() {
 async fn a_body_that_never_ends_is_given_up() {
     let body_timeout = Duration::from_millis(1);
     let gate = Gate::new(HttpOptions { body_timeout, ..HttpOptions::default() });
-    let mut body = Body::new(Pieces(vec!["{"], true));
+    let mut body = incoming(Body::new(Pieces(vec!["{"], true)));
     let problem = receive(&gate, &HeaderMap::new(), &mut body).await.unwrap_err();
     assert_eq!(problem.code, ProblemCode::BodyTimeout);
     assert_eq!(gate.bodies_bytes().load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test]
+async fn a_refused_body_that_never_comes_holds_the_answer_a_moment_only() {
+    let body_timeout = Duration::from_secs(86_400);
+    let gate = Gate::new(HttpOptions { body_timeout, ..HttpOptions::default() });
+    let body = incoming(Body::new(Pieces(vec!["{"], true)));
+    let response = refuse(&gate, too_large(1), body).await;
+    assert_eq!(response.status().as_u16(), 413);
+    assert!(response.headers().get(CONNECTION).is_none());
+}
+
+#[tokio::test]
 async fn all_bodies_together_are_bounded() {
     let options = HttpOptions { bodies_bytes_max: 1000, ..HttpOptions::default() };
     let gate = Gate::new(options);
-    let receive =
-        async |length| receive(&gate, &HeaderMap::new(), &mut Body::from(vec![b'x'; length])).await;
+    let receive = async |length| {
+        let mut body = incoming(Body::from(vec![b'x'; length]));
+        receive(&gate, &HeaderMap::new(), &mut body).await
+    };
     let first = receive(600).await.unwrap();
     let problem = receive(600).await.unwrap_err();
     assert_eq!((problem.code, problem.retry_after_s), (ProblemCode::BodiesFull, Some(1)));

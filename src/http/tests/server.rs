@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -111,6 +112,28 @@ async fn a_client_that_sends_all_before_it_reads_sees_the_refusal() {
         client.send(&format!("content-length: {}\r\n\r\n{body}", body.len())).await;
         let answer = client.answer().await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_body_is_not_asked_for() {
+    let options = HttpOptions { body_timeout: Duration::from_secs(86_400), ..Default::default() };
+    let running = Running::new(options);
+    for (path, media, length, status) in [
+        ("updates", "text/plain", 9, 415),
+        ("updates?nonsense=1", "application/json", 9, 400),
+        ("updates", "application/json", 9 << 20, 413),
+    ] {
+        let mut client = running.connect().await;
+        client
+            .send(&format!(
+                "POST /v1/{path} HTTP/1.1\r\nhost: x\r\ncontent-type: {media}\r\n\
+                 expect: 100-continue\r\ncontent-length: {length}\r\n\r\n"
+            ))
+            .await;
+        let answer = client.rest().await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
     }
 }
 
