@@ -86,12 +86,20 @@ pub(super) struct Unpacked {
     _held: Held,
 }
 
-/// Reads a body to its end.
+/// Reads a body to its end, for at most `body_duration_max`.
 pub(super) async fn receive(
     gate: &Gate,
     headers: &HeaderMap,
     body: &mut Incoming,
 ) -> Result<Received, Problem> {
+    let wait_max = gate.options().body_duration_max();
+    timeout(wait_max, read(gate, headers, body)).await.unwrap_or_else(|_late| {
+        let detail = format!("the body did not end within {} s", wait_max.as_secs_f64());
+        Err(Problem::new(ProblemCode::BodyTimeout, detail))
+    })
+}
+
+async fn read(gate: &Gate, headers: &HeaderMap, body: &mut Incoming) -> Result<Received, Problem> {
     let encoding = Encoding::of(headers)?;
     let bytes_max = gate.options().body_bytes_max;
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());

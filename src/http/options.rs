@@ -23,6 +23,17 @@ pub struct HttpOptions {
     pub drain_timeout: Duration,
 }
 
+/// A whole body may take this many times `body_timeout`.
+const BODY_TIMEOUTS_MAX: u32 = 10;
+
+impl HttpOptions {
+    /// Longest wait for the end of a body: five minutes by default, in which the largest body
+    /// comes at 28 kB/s. Without it, a byte now and then would hold a connection for ever.
+    pub fn body_duration_max(&self) -> Duration {
+        self.body_timeout.saturating_mul(BODY_TIMEOUTS_MAX)
+    }
+}
+
 impl Default for HttpOptions {
     fn default() -> Self {
         Self {

@@ -136,6 +136,42 @@ async fn a_body_that_never_ends_is_given_up() {
     assert_eq!(gate.bodies_bytes().load(Ordering::Relaxed), 0);
 }
 
+/// A body that always has one more byte, and never two at once.
+struct Drip(bool);
+
+impl axum::body::HttpBody for Drip {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        self.0 = !self.0;
+        if self.0 {
+            cx.waker().wake_by_ref();
+            return std::task::Poll::Pending;
+        }
+        std::task::Poll::Ready(Some(Ok(http_body::Frame::data(Bytes::from_static(b"x")))))
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_comes_byte_by_byte_has_a_deadline() {
+    let options = HttpOptions {
+        body_timeout: Duration::from_millis(5),
+        body_bytes_max: usize::MAX,
+        bodies_bytes_max: usize::MAX,
+        ..HttpOptions::default()
+    };
+    assert_eq!(HttpOptions::default().body_duration_max(), Duration::from_secs(300));
+    let mut body = incoming(Body::new(Drip(false)));
+    let gate = Gate::new(options);
+    let problem = receive(&gate, &HeaderMap::new(), &mut body).await.unwrap_err();
+    assert_eq!(problem.code, ProblemCode::BodyTimeout);
+    assert_eq!(gate.bodies_bytes().load(Ordering::Relaxed), 0);
+}
+
 #[tokio::test]
 async fn a_refused_body_that_never_comes_holds_the_answer_a_moment_only() {
     let body_timeout = Duration::from_secs(86_400);
