@@ -61,6 +61,18 @@ async fn filters_choose_by_status_and_pipeline() {
 }
 
 #[tokio::test]
+async fn a_status_filter_has_at_most_256_words() {
+    let server = filled(3).await;
+    let uri = |count: usize| format!("/v1/jobs?status=error{}", ",queued".repeat(count - 1));
+    let page = server.get(&uri(256)).await.json(200);
+    assert_eq!(page["jobs"].as_array().unwrap().len(), 3);
+    let problem = server.get(&uri(257)).await.problem(400, "invalid_query");
+    assert_eq!(problem["detail"], "status has 257 words, the most is 256");
+    let twice = format!("{}&status=error", uri(256));
+    server.get(&twice).await.problem(400, "invalid_query");
+}
+
+#[tokio::test]
 async fn the_default_page_is_200_jobs() {
     let server = filled(201).await;
     let page = server.get("/v1/jobs").await.json(200);
