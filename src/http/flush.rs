@@ -11,8 +11,12 @@ use super::reply;
 use crate::api::FlushBody;
 
 pub(super) async fn post(State(gate): State<Gate>, uri: Uri) -> Result<Response, Problem> {
+    flush(&gate, &uri).await.map_err(Problem::not_applied)
+}
+
+async fn flush(gate: &Gate, uri: &Uri) -> Result<Response, Problem> {
     let service = gate.readable()?;
-    Params::of(&uri)?.end()?;
+    Params::of(uri)?.end()?;
     let durable_seq = service.flush().await?;
     Ok(reply::json(StatusCode::OK, &FlushBody { durable_seq }))
 }

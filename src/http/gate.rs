@@ -98,7 +98,7 @@ impl Gate {
     fn opening(&self) -> Problem {
         let percent = self.0.percent.load(Ordering::Relaxed);
         let detail = format!("the store is being opened, {percent} % done");
-        let mut problem = Problem::new(ProblemCode::Opening, detail).not_applied().retry_after(1);
+        let mut problem = Problem::new(ProblemCode::Opening, detail).retry_after(1);
         problem.percent = Some(percent);
         problem
     }

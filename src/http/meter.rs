@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use axum::http::header::{CACHE_CONTROL, CONNECTION, HeaderValue, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{Request, StatusCode};
+use axum::http::{Method, Request, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use tower::Service;
 
@@ -103,7 +103,7 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let in_flight = InFlight::begin(self.gate.clone());
         if request.extensions().get::<AboveBound>().is_some() && !is_health(request.uri().path()) {
-            let response = turn_away(&in_flight.0);
+            let response = turn_away(&in_flight.0, request.method());
             return Box::pin(async move { Ok(finish(response, &in_flight)) });
         }
         let answering = self.inner.call(request);
@@ -123,13 +123,13 @@ fn is_health(path: &str) -> bool {
     matches!(path, "/livez" | "/readyz")
 }
 
-fn turn_away(gate: &Gate) -> Response {
+fn turn_away(gate: &Gate, method: &Method) -> Response {
     let detail = format!(
         "{} connections are open, the most is {}; close some, or use them again",
         gate.connections().now(),
         gate.options().connections_max,
     );
-    let problem = Problem::new(ProblemCode::TooManyConnections, detail).not_applied();
+    let problem = Problem::new(ProblemCode::TooManyConnections, detail).of(method);
     let mut response = problem.retry_after(1).into_response();
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response

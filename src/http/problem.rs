@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use axum::http::{Response, StatusCode};
+use axum::http::{Method, Response, StatusCode, Uri};
 use axum::response::IntoResponse;
 
 use crate::api::{AnswerBody, OutcomeBody, PROBLEM_MEDIA_TYPE, ProblemCode};
@@ -25,7 +25,7 @@ use crate::telemetry::pressure::Limiter;
 pub(super) struct Problem {
     pub code: ProblemCode,
     pub detail: Cow<'static, str>,
-    /// Set on every call that writes.
+    /// Set on every call that writes, and on no other.
     pub outcome: Option<OutcomeBody>,
     pub retry_after_s: Option<u64>,
     /// How far the store is open.
@@ -46,6 +46,11 @@ impl Problem {
         self
     }
 
+    /// For a call that reached no handler: one that would have written has written nothing.
+    pub fn of(self, method: &Method) -> Self {
+        if matches!(*method, Method::GET | Method::HEAD) { self } else { self.not_applied() }
+    }
+
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after_s = Some(seconds);
         self
@@ -58,7 +63,7 @@ impl Problem {
 
     pub fn draining() -> Self {
         let detail = "the server is stopping; send it again, to its successor";
-        Self::new(ProblemCode::Draining, detail).not_applied().retry_after(1)
+        Self::new(ProblemCode::Draining, detail).retry_after(1)
     }
 
     pub fn storage_failed() -> Self {
@@ -160,11 +165,16 @@ fn log_panic(panic: &(dyn Any + Send)) {
     tracing::error!(event = telemetry::HANDLER_PANICKED, panic = text, "A handler panicked");
 }
 
-pub(super) async fn not_found() -> Problem {
-    Problem::new(ProblemCode::NotFound, "no such path; the API begins at /v1")
+pub(super) async fn not_found(method: Method, uri: Uri) -> Problem {
+    let detail = if uri.path().starts_with("/v1/jobs/") {
+        "no such path; a slash in a job id is %2F, and a job id is not empty"
+    } else {
+        "no such path; the API begins at /v1"
+    };
+    Problem::new(ProblemCode::NotFound, detail).of(&method)
 }
 
-pub(super) async fn method_not_allowed() -> Problem {
+pub(super) async fn method_not_allowed(method: Method) -> Problem {
     let detail = "this path does not take this method; the Allow header lists what it takes";
-    Problem::new(ProblemCode::MethodNotAllowed, detail)
+    Problem::new(ProblemCode::MethodNotAllowed, detail).of(&method)
 }

@@ -164,10 +164,25 @@ async fn unknown_paths_and_methods_are_problems() {
         server.get(uri).await.problem(404, "not_found");
     }
     let answer = server.call(Method::PATCH, "/v1/jobs/a", &[], "").await;
-    answer.problem(405, "method_not_allowed");
+    assert_eq!(answer.problem(405, "method_not_allowed")["outcome"], "not_applied");
     let allowed: Vec<_> = answer.header("allow").split(',').collect();
     assert!(allowed.contains(&"GET") && allowed.contains(&"PUT"), "{allowed:?}");
     let answer = server.get("/v1/flush").await;
-    answer.problem(405, "method_not_allowed");
+    assert!(answer.problem(405, "method_not_allowed").get("outcome").is_none());
     assert_eq!(answer.header("allow"), "POST");
+}
+
+#[tokio::test]
+async fn a_write_to_no_path_says_what_became_of_it_and_how_ids_are_written() {
+    let server = Server::new();
+    for uri in ["/v1/jobs/a/b", "/v1/jobs/"] {
+        let problem = server.put(uri, "{}").await.problem(404, "not_found");
+        assert_eq!(problem["outcome"], "not_applied");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("%2F") && detail.contains("not empty"), "{detail}");
+        let read = server.get(uri).await.problem(404, "not_found");
+        assert!(read.get("outcome").is_none() && read["detail"] == detail);
+    }
+    let problem = server.put("/jobs/a", "{}").await.problem(404, "not_found");
+    assert_eq!(problem["outcome"], "not_applied");
 }

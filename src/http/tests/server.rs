@@ -95,6 +95,7 @@ async fn a_connection_above_the_bound_is_told_so_and_may_ask_for_health() {
     let answer = second.rest().await;
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert!(answer.contains(r#""code":"too_many_connections""#), "{answer}");
+    assert!(!answer.contains("outcome"), "{answer}");
     assert!(first.get("/v1/counts").await.starts_with("HTTP/1.1 200 OK\r\n"));
     let connections = running.server.gate.connections().numbers(1);
     assert_eq!(connections.turned_away, 1);
