@@ -178,3 +178,32 @@ pub(super) async fn method_not_allowed(method: Method) -> Problem {
     let detail = "this path does not take this method; the Allow header lists what it takes";
     Problem::new(ProblemCode::MethodNotAllowed, detail).of(&method)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Rejection, RejectionCode};
+    use crate::service::Outcome;
+
+    #[test]
+    fn a_refused_submission_is_retryable_on_the_wire_if_it_is_inside() {
+        let failed = |source| SubmitError::StoreFailed { outcome: Outcome::Unknown, source };
+        let (key, what) = ("k".to_owned(), "torn".to_owned());
+        let rejection = Rejection::new(0, None, RejectionCode::UnknownJob, "no job".to_owned());
+        for error in [
+            SubmitError::QueueFull { updates: 1, bytes: 1, retry_after: Duration::ZERO },
+            SubmitError::TooLarge { updates: 1, bytes: 1, updates_max: 1, bytes_max: 1 },
+            SubmitError::Draining,
+            SubmitError::AckMustBeDurable,
+            SubmitError::KeyReused,
+            SubmitError::Rejected(rejection),
+            failed(StoreError::Failed("disk".to_owned())),
+            failed(StoreError::CorruptRecord { table: "jobs", key, what }),
+        ] {
+            let is_retryable = error.is_retryable();
+            let problem = Problem::from(error);
+            assert_eq!(problem.code.is_retryable(), is_retryable, "{problem:?}");
+            assert!(problem.outcome.is_some());
+        }
+    }
+}

@@ -61,7 +61,10 @@ impl SubmitError {
     pub fn is_retryable(&self) -> bool {
         match self {
             // The queue empties; a restarted process admits.
-            Self::QueueFull { .. } | Self::Draining | Self::StoreFailed { .. } => true,
+            Self::QueueFull { .. } | Self::Draining => true,
+            Self::StoreFailed { source: StoreError::Failed(_), .. } => true,
+            // A record that is damaged stays so.
+            Self::StoreFailed { source: StoreError::CorruptRecord { .. }, .. } => false,
             // The call itself must change.
             Self::TooLarge { .. }
             | Self::AckMustBeDurable
