@@ -1,10 +1,12 @@
 //! One job: `PUT` and `GET /v1/jobs/{job_id}`, and its history.
 
+use std::borrow::Cow;
+
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::StatusCode;
 use axum::http::header::{ETAG, HeaderValue, IF_NONE_MATCH};
 use axum::http::request::Parts;
+use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 
 use super::body::Incoming;
@@ -36,7 +38,7 @@ async fn accept(
     body: &mut Incoming,
 ) -> Result<Response, Problem> {
     let service = gate.writable()?;
-    let job_id = decoded(path)?;
+    let job_id = decoded(path, &parts.uri)?;
     let how = How::of(&parts.uri, false)?;
     Media::check_put(&parts.headers)?;
     let read = move |bytes: &[u8]| Parsed::one(bytes, |json| read_update_of(&job_id, json));
@@ -62,7 +64,7 @@ pub(super) async fn get(
     request: Request,
 ) -> Result<Response, Problem> {
     let service = fresh::readable(&gate, Params::of(request.uri())?).await?;
-    let job_id = parsed(path)?;
+    let job_id = parsed(path, request.uri())?;
     let record = service.get(&job_id)?.ok_or_else(|| unknown(&job_id))?;
     let kind = service.kinds().kind(record.status);
     let tag = tag(record.seq, service.store_id(), kind);
@@ -84,24 +86,34 @@ pub(super) async fn history(
     request: Request,
 ) -> Result<Response, Problem> {
     let service = fresh::readable(&gate, Params::of(request.uri())?).await?;
-    let job_id = parsed(path)?;
+    let job_id = parsed(path, request.uri())?;
     let record = service.get(&job_id)?.ok_or_else(|| unknown(&job_id))?;
     Ok(reply::json(StatusCode::OK, &HistoryBody::of(&job_id, &record)))
 }
 
-fn decoded(path: JobPath) -> Result<String, Problem> {
-    let Path(job_id) = path.map_err(|error| {
-        let code = ProblemCode::Rejected(RejectionCode::InvalidJobId);
-        Problem::new(code, format!("the job id of the path cannot be read: {error}"))
-    })?;
+fn decoded(path: JobPath, uri: &Uri) -> Result<String, Problem> {
+    if has_bad_escape(uri.path()) {
+        return Err(bad_id("the path holds a % without two hexadecimal digits; send % as %25"));
+    }
+    let Path(job_id) =
+        path.map_err(|error| bad_id(format!("the job id of the path cannot be read: {error}")))?;
     Ok(job_id)
 }
 
-fn parsed(path: JobPath) -> Result<JobId, Problem> {
-    JobId::parse(&decoded(path)?).map_err(|error| {
-        let code = ProblemCode::Rejected(RejectionCode::InvalidJobId);
-        Problem::new(code, error.to_string())
+/// True if a `%` names no byte. Decoding would leave it as it is, and so name another job.
+fn has_bad_escape(path: &str) -> bool {
+    path.split('%').skip(1).any(|rest| {
+        let digits = rest.as_bytes().first_chunk::<2>();
+        !digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
     })
+}
+
+fn parsed(path: JobPath, uri: &Uri) -> Result<JobId, Problem> {
+    JobId::parse(&decoded(path, uri)?).map_err(|error| bad_id(error.to_string()))
+}
+
+fn bad_id(detail: impl Into<Cow<'static, str>>) -> Problem {
+    Problem::new(ProblemCode::Rejected(RejectionCode::InvalidJobId), detail)
 }
 
 fn unknown(job_id: &JobId) -> Problem {

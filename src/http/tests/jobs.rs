@@ -60,9 +60,10 @@ async fn ids_in_paths_are_decoded_and_checked() {
         assert_eq!(history["job_id"], job_id);
     }
     let long = "x".repeat(257);
-    for path in ["%00", "a%0Ab", "%7F", &long, "%2E%2E", "%FF"] {
+    for path in ["%00", "a%0Ab", "%7F", &long, "%2E%2E", "%FF", "%", "%zz", "a%2", "%2x"] {
         let uri = format!("/v1/jobs/{path}");
         server.get(&uri).await.problem(422, "invalid_job_id");
+        server.get(&format!("{uri}/history")).await.problem(422, "invalid_job_id");
         let problem = server.put(&uri, body).await.problem(422, "invalid_job_id");
         assert_eq!(problem["outcome"], "not_applied");
     }
