@@ -6,7 +6,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::scalar::{LabelsValue, Scalar, Text, shown};
 use super::update::{AtBody, RefusedUpdate, UpdateBody};
@@ -35,21 +37,48 @@ pub(super) struct Draft<'a> {
     /// One bit for each of [`FIELDS`].
     seen: u16,
     wrong: Option<(RejectionCode, String)>,
+    /// `job_id`, if it is a number that is no integer of 64 bits.
+    rounded_id: Option<f64>,
 }
 
 impl<'a> Draft<'a> {
     /// Reads the JSON of one update.
     pub fn read(json: &'a [u8]) -> Result<Self, RefusedUpdate> {
-        serde_json::from_slice(json).map_err(|error| RefusedUpdate {
+        let mut draft: Self = serde_json::from_slice(json).map_err(|error| RefusedUpdate {
             job_id: None,
             code: RejectionCode::InvalidUpdate,
             detail: without_line(&error),
-        })
+        })?;
+        if draft.rounded_id.is_some() {
+            draft.restore_id(json);
+        }
+        Ok(draft)
+    }
+
+    /// Takes the digits of an integer id from the text, since the number has lost some.
+    fn restore_id(&mut self, json: &'a [u8]) {
+        #[derive(Deserialize)]
+        struct Named<'a> {
+            #[serde(borrow)]
+            job_id: &'a RawValue,
+        }
+        // A name that is given twice has been noted already.
+        let Ok(Named { job_id }) = serde_json::from_slice(json) else { return };
+        let digits = job_id.get().strip_prefix('-').unwrap_or(job_id.get());
+        if digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            self.rounded_id = None;
+            self.has_job_id = true;
+            self.body.job_id = Cow::Borrowed(job_id.get());
+        }
     }
 
     /// The fields; `path` names the job if the JSON does not.
     pub fn into_body(self, path: Option<&str>) -> Result<UpdateBody<'a>, RefusedUpdate> {
-        let Self { mut body, has_job_id, wrong, .. } = self;
+        let Self { mut body, has_job_id, wrong, rounded_id, .. } = self;
+        let wrong = wrong.or_else(|| {
+            let detail = format!("job_id is {:?}; send a string or an integer", rounded_id?);
+            Some((RejectionCode::InvalidJobId, detail))
+        });
         let wrong = match (wrong, path) {
             (Some(wrong), _) => Some(wrong),
             (None, None) if !has_job_id => {
@@ -129,8 +158,12 @@ impl<'a> Draft<'a> {
             Scalar::Null => return,
             Scalar::Text(text) => text,
             Scalar::Integer(integer) => Cow::Owned(integer.to_string()),
+            Scalar::Float(number) => {
+                self.rounded_id = Some(number);
+                return;
+            }
             other => {
-                let detail = format!("job_id is {other}; send a string or a 64-bit integer");
+                let detail = format!("job_id is {other}; send a string or an integer");
                 return self.note(RejectionCode::InvalidJobId, detail);
             }
         };

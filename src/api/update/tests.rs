@@ -45,9 +45,23 @@ fn the_lenient_forms_are_read() {
 }
 
 #[test]
+fn an_integer_id_of_any_length_keeps_its_digits() {
+    let read = |json: &str| read_update(json.as_bytes()).expect(json).job_id.to_string();
+    let longest = "7".repeat(256);
+    for digits in ["18446744073709551616", "-9223372036854775809", &longest] {
+        assert_eq!(read(&format!(r#"{{"job_id":{digits},"status":"queued"}}"#)), digits);
+        assert_eq!(read(&format!(r#"{{"status":"queued", "job_id" : {digits} }}"#)), digits);
+        assert!(read_update_of(digits, format!(r#"{{"job_id":{digits}}}"#).as_bytes()).is_ok());
+    }
+    let refused = read_update(br#"{"status":5,"job_id":18446744073709551616}"#).unwrap_err();
+    assert_eq!(refused.job_id.as_deref(), Some("18446744073709551616"));
+}
+
+#[test]
 fn each_bad_value_has_its_code_and_says_what_was_wrong() {
     use RejectionCode as Code;
     let long_id = format!(r#"{{"job_id":"{}"}}"#, "x".repeat(257));
+    let long_integer = long_id.replace('x', "7").replace("\"7", "7").replace("7\"", "7");
     let cases = [
         (r#"{"status":"queued"}"#, Code::InvalidJobId, "job_id is missing"),
         (r#"{"job_id":null}"#, Code::InvalidJobId, "job_id is missing"),
@@ -57,7 +71,8 @@ fn each_bad_value_has_its_code_and_says_what_was_wrong() {
         (r#"{"job_id":"a\u0000"}"#, Code::InvalidJobId, "U+0000"),
         (r#"{"job_id":".."}"#, Code::InvalidJobId, "no URL can name"),
         (r#"{"job_id":1.5}"#, Code::InvalidJobId, "job_id is 1.5"),
-        (r#"{"job_id":18446744073709551616}"#, Code::InvalidJobId, "64-bit integer"),
+        (r#"{"job_id":1e3}"#, Code::InvalidJobId, "send a string or an integer"),
+        (&long_integer, Code::InvalidJobId, "job id is 257 bytes, the most is 256"),
         (r#"{"job_id":["a"]}"#, Code::InvalidJobId, "an array"),
         (r#"{"job_id":"a","status":"a b"}"#, Code::InvalidStatus, r#"status is "a b"; use"#),
         (r#"{"job_id":"a","status":5}"#, Code::InvalidStatus, "status is 5; send a string"),
