@@ -55,7 +55,8 @@ impl Walk {
         text
     }
 
-    pub fn decode(self, text: &str) -> Result<Cursor, Problem> {
+    /// The cursor in `text`, for a store whose last seq is `last_seq_held`.
+    pub fn decode(self, text: &str, last_seq_held: u64) -> Result<Cursor, Problem> {
         let broken = || bad("the cursor is broken; send 'next' of the last page as it is");
         let bytes = unhex(text).ok_or_else(broken)?;
         let (version, rest) = bytes.split_first().ok_or_else(broken)?;
@@ -70,10 +71,11 @@ impl Walk {
             ));
         }
         let as_of_seq = as_of_seq.first_chunk::<8>().ok_or_else(broken)?;
-        Ok(Cursor {
-            last_seq: u64::from_le_bytes(*last_seq),
-            as_of_seq: u64::from_le_bytes(*as_of_seq),
-        })
+        let as_of_seq = u64::from_le_bytes(*as_of_seq);
+        if as_of_seq > last_seq_held {
+            return Err(bad("the cursor is of a later state than the store has; begin again"));
+        }
+        Ok(Cursor { last_seq: u64::from_le_bytes(*last_seq), as_of_seq })
     }
 }
 
@@ -101,7 +103,7 @@ mod tests {
     use super::*;
     use crate::model::{PipelineName, Status};
 
-    const CURSOR: Cursor = Cursor { last_seq: 17, as_of_seq: u64::MAX };
+    const CURSOR: Cursor = Cursor { last_seq: 17, as_of_seq: 1 << 60 };
 
     fn query(statuses: &[&str], pipeline: Option<&str>) -> PageQuery {
         PageQuery {
@@ -115,17 +117,30 @@ mod tests {
     fn a_cursor_comes_back_under_the_same_filters_alone() {
         let walk = Walk::of(&query(&["queued", "error"], None), "store");
         let text = walk.encode(CURSOR);
-        assert_eq!(walk.decode(&text).unwrap(), CURSOR);
+        assert_eq!(walk.decode(&text, CURSOR.as_of_seq).unwrap(), CURSOR);
         let reordered = query(&["error", "queued", "error"], None);
-        assert_eq!(Walk::of(&reordered, "store").decode(&text).unwrap(), CURSOR);
+        assert_eq!(Walk::of(&reordered, "store").decode(&text, CURSOR.as_of_seq).unwrap(), CURSOR);
         let longer = PageQuery { limit: 7, ..query(&["queued", "error"], None) };
-        assert_eq!(Walk::of(&longer, "store").decode(&text).unwrap(), CURSOR);
+        assert_eq!(Walk::of(&longer, "store").decode(&text, CURSOR.as_of_seq).unwrap(), CURSOR);
         let others = [query(&["queued"], None), query(&["queued", "error"], Some("pdf"))];
         for other in &others {
-            let problem = Walk::of(other, "store").decode(&text).unwrap_err();
+            let problem = Walk::of(other, "store").decode(&text, CURSOR.as_of_seq).unwrap_err();
             assert_eq!(problem.code, ProblemCode::BadCursor);
         }
-        assert!(Walk::of(&query(&["queued", "error"], None), "another").decode(&text).is_err());
+        assert!(
+            Walk::of(&query(&["queued", "error"], None), "another")
+                .decode(&text, CURSOR.as_of_seq)
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn a_cursor_of_a_state_that_the_store_never_had_is_refused() {
+        let walk = Walk::of(&query(&[], None), "store");
+        let text = walk.encode(CURSOR);
+        assert!(walk.decode(&text, CURSOR.as_of_seq + 1).is_ok());
+        let problem = walk.decode(&text, CURSOR.as_of_seq - 1).unwrap_err();
+        assert_eq!(problem.code, ProblemCode::BadCursor);
     }
 
     #[test]
@@ -135,8 +150,12 @@ mod tests {
         let version_2 = format!("02{}", &text[2..]);
         let not_ascii = "\u{e9}".repeat(25);
         for bad in ["", "x", &text[2..], &format!("{text}00"), &version_2, &not_ascii] {
-            assert_eq!(walk.decode(bad).unwrap_err().code, ProblemCode::BadCursor, "{bad}");
+            assert_eq!(
+                walk.decode(bad, CURSOR.as_of_seq).unwrap_err().code,
+                ProblemCode::BadCursor,
+                "{bad}"
+            );
         }
-        assert!(walk.decode(&text.to_uppercase()).is_ok());
+        assert!(walk.decode(&text.to_uppercase(), CURSOR.as_of_seq).is_ok());
     }
 }

@@ -21,7 +21,8 @@ pub(super) async fn get(State(gate): State<Gate>, uri: Uri) -> Result<Response, 
     let (query, cursor) = page_query(&mut params, gate.options().page_scan_max)?;
     let service = fresh::readable(&gate, params).await?.clone();
     let walk = Walk::of(&query, service.store_id());
-    let cursor = cursor.map(|text| walk.decode(&text)).transpose()?;
+    let (_, last_seq) = service.counts();
+    let cursor = cursor.map(|text| walk.decode(&text, last_seq)).transpose()?;
     reply::blocking(move || {
         let page = service.page(&PageQuery { cursor, ..query })?;
         let next = page.next.map(|cursor| walk.encode(cursor));
