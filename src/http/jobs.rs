@@ -1,6 +1,7 @@
 //! One job: `PUT` and `GET /v1/jobs/{job_id}`, and its history.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
@@ -19,7 +20,8 @@ use super::query::Params;
 use super::reply;
 use super::updates::{self, How};
 use crate::api::{HistoryBody, JobBody, ProblemCode, read_update_of};
-use crate::model::{JobId, Kind, RejectionCode};
+use crate::model::{JobId, JobRecord, Kind, RejectionCode};
+use crate::service::Service;
 
 /// The id in the path, decoded.
 type JobPath = Result<Path<String>, PathRejection>;
@@ -63,9 +65,7 @@ pub(super) async fn get(
     path: JobPath,
     request: Request,
 ) -> Result<Response, Problem> {
-    let service = fresh::readable(&gate, Params::of(request.uri())?).await?;
-    let job_id = parsed(path, request.uri())?;
-    let record = service.get(&job_id)?.ok_or_else(|| unknown(&job_id))?;
+    let (service, job_id, record) = found(&gate, path, request.uri()).await?;
     let kind = service.kinds().kind(record.status);
     let tag = tag(record.seq, service.store_id(), kind);
     let mut known = request.headers().get_all(IF_NONE_MATCH).iter();
@@ -85,10 +85,23 @@ pub(super) async fn history(
     path: JobPath,
     request: Request,
 ) -> Result<Response, Problem> {
-    let service = fresh::readable(&gate, Params::of(request.uri())?).await?;
-    let job_id = parsed(path, request.uri())?;
-    let record = service.get(&job_id)?.ok_or_else(|| unknown(&job_id))?;
+    let (_, job_id, record) = found(&gate, path, request.uri()).await?;
     Ok(reply::json(StatusCode::OK, &HistoryBody::of(&job_id, &record)))
+}
+
+/// The job that a read asks for.
+async fn found<'g>(
+    gate: &'g Gate,
+    path: JobPath,
+    uri: &Uri,
+) -> Result<(&'g Service, JobId, Arc<JobRecord>), Problem> {
+    let service = fresh::readable(gate, Params::of(uri)?).await?;
+    let job_id = parsed(path, uri)?;
+    let record = service.get(&job_id)?.ok_or_else(|| {
+        let detail = format!("no job {:?} was ever reported", job_id.as_str());
+        Problem::new(ProblemCode::Rejected(RejectionCode::UnknownJob), detail)
+    })?;
+    Ok((service, job_id, record))
 }
 
 fn decoded(path: JobPath, uri: &Uri) -> Result<String, Problem> {
@@ -114,11 +127,6 @@ fn parsed(path: JobPath, uri: &Uri) -> Result<JobId, Problem> {
 
 fn bad_id(detail: impl Into<Cow<'static, str>>) -> Problem {
     Problem::new(ProblemCode::Rejected(RejectionCode::InvalidJobId), detail)
-}
-
-fn unknown(job_id: &JobId) -> Problem {
-    let detail = format!("no job {:?} was ever reported", job_id.as_str());
-    Problem::new(ProblemCode::Rejected(RejectionCode::UnknownJob), detail)
 }
 
 /// The tag of an answer: changes with all that the answer is made of. The seq stands for the
