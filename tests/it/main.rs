@@ -15,6 +15,7 @@ mod cli;
 mod http;
 mod import;
 mod kill;
+mod papers;
 mod random;
 mod server;
 mod shuffle;
