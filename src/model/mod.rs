@@ -15,7 +15,7 @@ mod status;
 mod time;
 mod update;
 
-pub use change::{Change, apply, decide};
+pub use change::{Change, Refusal, apply, decide};
 pub use counts::{Counts, Miscounted};
 pub use id::{InvalidName, JobId, PipelineName};
 pub use query::{Cursor, Order, Page, PageQuery};
