@@ -14,6 +14,13 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
 
+/// What a log level may be, in words.
+pub const LEVELS: &str =
+    "error, warn, info, debug, trace, off; for one room jobslate::http=debug, after a comma";
+/// The rooms that log; the name of the crate alone means all of them.
+const ROOMS: [&str; 9] =
+    ["api", "batch", "cli", "client", "http", "model", "service", "store", "telemetry"];
+
 /// How a line is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
@@ -26,7 +33,7 @@ pub enum LogFormat {
 /// What is logged, how, and where to.
 #[derive(Clone, Debug)]
 pub struct LogOptions {
-    /// Directives of [`EnvFilter`].
+    /// What [`filter`] takes.
     pub level: String,
     pub format: LogFormat,
     /// Standard error if there is none.
@@ -45,8 +52,8 @@ impl Default for LogOptions {
 pub enum LogError {
     #[error("cannot append to the log file {}: {source}", .path.display())]
     File { path: PathBuf, source: io::Error },
-    #[error("log_level: {0}")]
-    Filter(#[from] tracing_subscriber::filter::ParseError),
+    #[error("log_level is {0:?}; give {LEVELS}")]
+    Filter(String),
     #[error("a log was set up before")]
     Twice,
 }
@@ -56,7 +63,8 @@ pub enum LogError {
 /// # Errors
 /// [`LogError`]: the file cannot be opened, or the level is not a filter.
 pub fn init(options: &LogOptions) -> Result<(), LogError> {
-    let filter = EnvFilter::try_new(&options.level)?;
+    let level = &options.level;
+    let filter = filter(level).ok_or_else(|| LogError::Filter(level.clone()))?;
     let subscriber = match &options.file {
         Some(path) => {
             let file =
@@ -66,6 +74,29 @@ pub fn init(options: &LogOptions) -> Result<(), LogError> {
         None => subscriber(filter, options.format, io::stderr, has_colours()),
     };
     subscriber.try_init().map_err(|_| LogError::Twice)
+}
+
+/// The filter that `text` means: levels and `jobslate::room=level` pairs, separated by commas.
+/// `None` for anything else: to [`EnvFilter`] an unknown word is the name of a target, so that a
+/// misspelt level would turn the whole log off.
+pub fn filter(text: &str) -> Option<EnvFilter> {
+    let is_known = |directive: &str| match directive.split_once('=') {
+        None => is_level(directive),
+        Some((target, level)) => is_target(target) && is_level(level),
+    };
+    let is_valid = text.split(',').map(str::trim).all(is_known);
+    is_valid.then(|| EnvFilter::try_new(text).ok()).flatten()
+}
+
+fn is_level(word: &str) -> bool {
+    ["off", "error", "warn", "info", "debug", "trace"]
+        .iter()
+        .any(|level| level.eq_ignore_ascii_case(word))
+}
+
+fn is_target(target: &str) -> bool {
+    let mut names = target.split("::");
+    names.next() == Some("jobslate") && names.next().is_none_or(|room| ROOMS.contains(&room))
 }
 
 /// Readable for its owner alone: log lines hold job ids.
@@ -116,10 +147,40 @@ mod tests {
     fn logged(level: &str, format: LogFormat, events: impl FnOnce()) -> String {
         let kept = Kept::default();
         let writer = kept.clone();
-        let filter = EnvFilter::try_new(level).unwrap();
+        let filter = filter(level).unwrap();
         let subscriber = subscriber(filter, format, move || writer.clone(), false);
         tracing::subscriber::with_default(subscriber, events);
         String::from_utf8(kept.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn a_filter_is_of_known_words_alone() {
+        let good = ["info", "WARN", "off", "info,jobslate::http=debug", "jobslate=trace, error"];
+        assert!(good.iter().all(|text| filter(text).is_some()));
+        let bad = [
+            "",
+            "warning",
+            "inof",
+            "loud",
+            "http=debug",
+            "jobslate::htpp=debug",
+            "info,",
+            "jobslate::http",
+            "jobslate::http=loud",
+            "[span]=debug",
+            "info,=x=y",
+        ];
+        for text in bad {
+            assert!(filter(text).is_none(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_rooms_of_a_filter_are_those_of_the_crate() {
+        let modules = include_str!("../lib.rs").lines().filter_map(|line| {
+            line.trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';')
+        });
+        assert_eq!(modules.collect::<Vec<_>>(), ROOMS);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::quantity::{format_bytes, format_duration};
+use crate::telemetry::logging::LEVELS;
 
 /// One configuration key.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ pub enum Shape {
     Address,
     /// A path of a file or directory.
     Path,
-    /// Directives of `tracing_subscriber::EnvFilter`.
+    /// What [`filter`](crate::telemetry::logging::filter) takes.
     LogFilter,
     /// A table of status words and kinds; as text `word=kind,word=kind`.
     Kinds,
@@ -110,7 +111,7 @@ impl Shape {
             Self::Choice(words) => words.join(" or "),
             Self::Address => "an IP address and a port".to_owned(),
             Self::Path => "any path".to_owned(),
-            Self::LogFilter => "error, warn, info, debug, trace, or room=level pairs".to_owned(),
+            Self::LogFilter => LEVELS.to_owned(),
             Self::Kinds => "waiting, running, succeeded, failed, cancelled".to_owned(),
         }
     }

@@ -29,13 +29,11 @@ pub use show::{effective_json, effective_toml};
 
 use std::net::SocketAddr;
 
-use tracing_subscriber::EnvFilter;
-
 use crate::http::HttpOptions;
 use crate::model::{Kind, Kinds, Status};
 use crate::service::ServiceOptions;
 use crate::store::StoreOptions;
-use crate::telemetry::logging::{LogFormat, LogOptions};
+use crate::telemetry::logging::{self, LogFormat, LogOptions};
 use error::Assigned;
 use keys::Key;
 use layers::{Given, not_of_type};
@@ -143,7 +141,7 @@ fn kinds(layers: &Layers) -> Result<Kinds, ConfigError> {
 
 fn log(layers: &Layers) -> Result<LogOptions, ConfigError> {
     let level = layers.given(&keys::LOG_LEVEL);
-    if EnvFilter::try_new(&level.text).is_err() {
+    if logging::filter(&level.text).is_none() {
         let expected = keys::LOG_LEVEL.shape.range();
         return Err(not_of_type(&keys::LOG_LEVEL, &level, &expected));
     }
