@@ -155,10 +155,7 @@ impl Import {
 
     /// Sends a chunk; one that the server finds too large goes in halves, down to single lines.
     async fn deliver(&mut self, chunk: Chunk) -> Result<(), Failure> {
-        for line in &chunk.too_long {
-            let detail = format!("the line is longer than {LINE_BYTES_MAX} bytes");
-            self.summary.add_rejected(*line, "line_too_long", detail);
-        }
+        let too_long = chunk.too_long.clone();
         let mut rest = vec![chunk];
         while let Some(chunk) = rest.pop() {
             if chunk.line_count() == 0 {
@@ -182,6 +179,11 @@ impl Import {
                 Err(error) => return Err(error.into()),
             }
         }
+        // Not before: the summary says that everything up to a noted line is stored.
+        for line in too_long {
+            let detail = format!("the line is longer than {LINE_BYTES_MAX} bytes");
+            self.summary.add_rejected(line, "line_too_long", detail);
+        }
         Ok(())
     }
 
@@ -199,7 +201,7 @@ impl Import {
             let wait = backoff.next_wait(failing_for, error.retry_after(), chance());
             match wait.filter(|_| error.is_retryable()) {
                 Some(wait) => {
-                    self.progress.waiting(&error.to_string());
+                    self.progress.waiting(&output::shown(&error.to_string()));
                     tokio::time::sleep(wait).await;
                 }
                 None => return Err(error),

@@ -101,6 +101,8 @@ impl Summary {
     /// Sets what is known only at the end.
     pub fn end(&mut self, elapsed: Duration, complete: bool) {
         self.complete = complete;
+        // Lines that were too long are noted after the others of their chunk.
+        self.rejections.sort_by_key(|rejected| rejected.line);
         self.seconds = (elapsed.as_secs_f64() * 1000.0).round() / 1000.0;
         self.updates_per_second = (rate(self.fresh(), elapsed) * 10.0).round() / 10.0;
     }
