@@ -33,16 +33,11 @@ use config::{Config, Layers, effective_json, effective_toml, markdown, sample};
 /// Runs the program with these arguments, the program's name first. Blocks until it is done; what
 /// it has to say about a failure is on standard error when it returns.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
-    let arguments = match Arguments::try_parse_from(arguments) {
-        Ok(arguments) => arguments,
-        Err(message) => {
-            // Help and version are messages too, for standard output.
-            let is_failure = message.use_stderr();
-            let is_printed = message.print().is_ok();
-            return if is_failure || !is_printed { Exit::Usage } else { Exit::Done };
-        }
+    let done = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => dispatch(arguments.command),
+        Err(message) => print_message(&message),
     };
-    match dispatch(arguments.command) {
+    match done {
         Ok(()) => Exit::Done,
         Err(failure) => {
             if !failure.message.is_empty() {
@@ -54,6 +49,16 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
             failure.exit
         }
     }
+}
+
+/// Prints what the parser says: help and version are messages too, for standard output.
+fn print_message(message: &clap::Error) -> Result<(), Failure> {
+    let printed = message.print();
+    if message.use_stderr() {
+        // If nobody can read it, the exit code still says it.
+        return Err(Failure::silent(Exit::Usage));
+    }
+    Ok(printed?)
 }
 
 fn dispatch(command: Command) -> Result<(), Failure> {
