@@ -3,16 +3,19 @@
 use comfy_table::Cell;
 
 use super::args::GetArgs;
-use super::exit::Failure;
+use super::exit::{Exit, Failure};
 use super::output::{self, shown};
 use crate::api::{JobBody, TimeBody};
 use crate::client::Client;
+use crate::model::JobId;
 
 /// Shows the job.
 ///
 /// # Errors
-/// [`Failure`]: there is no such job, or no server.
+/// [`Failure`]: there is no such job, there cannot be one, or no server.
 pub async fn run(args: GetArgs) -> Result<(), Failure> {
+    // A wrong id must not become another path.
+    JobId::parse(&args.job).map_err(|error| Failure::new(Exit::BadData, error.to_string()))?;
     let job = Client::new(&args.server.url)?.job(&args.job).await?;
     if args.server.json {
         return Ok(output::json(&job)?);
