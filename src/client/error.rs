@@ -19,7 +19,8 @@ pub enum ClientError {
     /// The server refused the call and said why.
     #[error("{0}")]
     Problem(Box<Problem>),
-    /// Somebody answered, but not jobslate: a proxy, or another program on that port.
+    /// Somebody answered, but not jobslate: a proxy, or another program on that port. The body is
+    /// as it came: escape it before a terminal sees it.
     #[error("{url} answered {status}, not as jobslate does: {body}")]
     Foreign { url: String, status: StatusCode, body: String },
 }

@@ -31,7 +31,7 @@ pub(super) struct Answered {
 impl Exchange {
     /// Takes `http://host:port`, a path before the API's (of a proxy), or `host:port` alone.
     pub fn new(text: &str) -> Result<Self, ClientError> {
-        let refused = |why: String| ClientError::BadUrl { url: text.to_owned(), why };
+        let refused = |why: String| ClientError::BadUrl { url: redacted(text), why };
         let text = text.trim();
         let whole = match text.contains("://") {
             true => text.to_owned(),
@@ -76,13 +76,14 @@ impl Exchange {
     /// Sends `call`; anything but a success is an error.
     pub async fn answer(&self, call: RequestBuilder) -> Result<Answered, ClientError> {
         let unavailable = |error: reqwest::Error| ClientError::Unavailable {
-            url: self.url.to_string(),
+            url: redacted(self.url.as_str()),
             why: chain(&error),
         };
         let response = call.send().await.map_err(unavailable)?;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = response.bytes().await.map_err(unavailable)?.to_vec();
-        let answered = Answered { url: self.url.to_string(), status, headers, body };
+        let url = redacted(self.url.as_str());
+        let answered = Answered { url, status, headers, body };
         if status.is_success() { Ok(answered) } else { Err(answered.into_error()) }
     }
 }
@@ -113,8 +114,19 @@ impl Answered {
 
     fn into_foreign(self) -> ClientError {
         let text = String::from_utf8_lossy(&self.body);
-        let body = text.chars().take(FOREIGN_CHARS_MAX).flat_map(char::escape_debug).collect();
+        let body = text.chars().take(FOREIGN_CHARS_MAX).collect();
         ClientError::Foreign { url: self.url, status: self.status, body }
+    }
+}
+
+/// The URL without its password. It may be no URL at all, so that a password may hold anything:
+/// what follows the first colon goes, up to the last `@`.
+fn redacted(url: &str) -> String {
+    let user = url.find("://").map_or(0, |scheme| scheme + "://".len());
+    let (before, rest) = url.split_at(user);
+    match rest.rsplit_once('@').and_then(|(user, host)| Some((user.split_once(':')?.0, host))) {
+        Some((user, host)) => format!("{before}{user}:***@{host}"),
+        None => url.to_owned(),
     }
 }
 
@@ -157,6 +169,26 @@ mod tests {
     fn job_ids_are_one_segment_whatever_they_hold() {
         let url = path("http://127.0.0.1:7411", &["v1", "jobs", "a/b c?d#e%2F\u{e9}"]);
         assert_eq!(url, "http://127.0.0.1:7411/v1/jobs/a%2Fb%20c%3Fd%23e%252F%C3%A9");
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        for (url, shown) in [
+            ("http://me:pw@host:1/x", "http://me:***@host:1/x"),
+            ("me:p/w@x@host", "me:***@host"),
+            ("http://me@host:1/x", "http://me@host:1/x"),
+            ("http://host:1/x", "http://host:1/x"),
+        ] {
+            assert_eq!(redacted(url), shown);
+        }
+    }
+
+    #[test]
+    fn a_foreign_page_is_quoted_as_it_is() {
+        let (url, headers) = (String::new(), reqwest::header::HeaderMap::new());
+        let body = br#"{"a":1}"#.to_vec();
+        let foreign = Answered { url, status: StatusCode::OK, headers, body }.into_foreign();
+        assert!(foreign.to_string().ends_with(r#": {"a":1}"#), "{foreign}");
     }
 
     #[test]
