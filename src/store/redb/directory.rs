@@ -231,12 +231,18 @@ pub fn failed(file: &Path, error: impl std::fmt::Display) -> OpenError {
 
 /// Makes the directory and its parents; true if it was not there.
 fn create(path: &Path) -> Result<bool, OpenError> {
+    use std::io::ErrorKind;
     use std::os::unix::fs::DirBuilderExt;
     if path.is_dir() {
         return Ok(false);
     }
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|error| failed(path, error))?;
+    made.map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists | ErrorKind::NotADirectory => {
+            failed(path, "data_dir or a part of it is not a directory")
+        }
+        _ => failed(path, error),
+    })?;
     let parent = path.parent().filter(|it| !it.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
     let synced = File::open(parent).and_then(|parent| parent.sync_all());
