@@ -1,5 +1,6 @@
 //! `jobslate check`: is the store what it should be?
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -34,11 +35,12 @@ pub async fn run(args: CheckArgs) -> Result<(), Failure> {
 /// Opens the store as a server would (what a kill left in the journal is replayed), and closes it.
 fn check_directory(directory: &Path) -> Result<CheckBody, Failure> {
     // Opening makes a store where there is nothing, and a new store is always clean.
-    let is_empty = std::fs::read_dir(directory).map(|mut files| files.next().is_none());
+    let has_store = std::fs::read_dir(directory)
+        .map(|mut files| files.any(|file| file.is_ok_and(|file| is_of_store(&file.file_name()))));
     let refused = |why: String| {
         Failure::new(Exit::NoInput, format!("there is no store in {}{why}", directory.display()))
     };
-    if is_empty.map_err(|error| refused(format!(": {error}")))? {
+    if !has_store.map_err(|error| refused(format!(": {error}")))? {
         return Err(refused(String::new()));
     }
     let store = StoreOptions { directory: directory.to_owned(), ..StoreOptions::default() };
@@ -53,6 +55,11 @@ fn check_directory(directory: &Path) -> Result<CheckBody, Failure> {
         last_seq: report.last_seq,
         problems: report.problems,
     })
+}
+
+/// True for the files that make a directory a store's, whole or damaged.
+fn is_of_store(name: &OsStr) -> bool {
+    name == "STORE" || name == "LOCK" || Path::new(name).extension() == Some(OsStr::new("redb"))
 }
 
 fn text(report: &CheckBody) -> String {
