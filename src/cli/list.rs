@@ -55,7 +55,7 @@ pub async fn run(args: ListArgs) -> Result<(), Failure> {
 
 /// The columns of a page fit its own rows, since later pages are not known yet.
 fn print_page(jobs: &[JobBody<'_>], is_first: bool) -> std::io::Result<()> {
-    const HEADER: [&str; 6] = ["JOB", "STATUS", "PIPELINE", "ATTEMPT", "SINCE", ""];
+    const HEADER: [&str; 6] = ["JOB", "STATUS", "PIPELINE", "ATTEMPT", "SINCE", "ABOUT"];
     let mut table = output::new_table(if is_first { &HEADER } else { &[] });
     for job in jobs {
         let text = job.error.as_deref().or(job.message.as_deref()).unwrap_or_default();

@@ -62,7 +62,13 @@ pub fn table(mut table: Table) -> io::Result<()> {
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
-    text_line(&table.trim_fmt())
+    let whole = table.trim_fmt();
+    if anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never {
+        return text_line(&whole);
+    }
+    // The marks of the colours stand after the spaces, which are trimmed only without them.
+    let plain = anstream::adapter::strip_str(&whole).to_string();
+    text_line(&plain.lines().map(str::trim_end).collect::<Vec<_>>().join("\n"))
 }
 
 /// An empty table under `header`. Its rows are as wide as they are: an id that is broken into
