@@ -1,5 +1,6 @@
 //! The command line: every command with its flags, its help and its examples.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,6 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::config::{ConfigFlags, parse_duration};
+
+const DEFAULT_URL: &str = "http://127.0.0.1:7411";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -48,7 +51,7 @@ pub enum Command {
 #[derive(Args, Clone, Debug)]
 pub struct Server {
     /// URL of the server
-    #[arg(long, env = "JOBSLATE_URL", default_value = "http://127.0.0.1:7411")]
+    #[arg(long, env = "JOBSLATE_URL", default_value = DEFAULT_URL, value_parser = url)]
     #[arg(value_name = "URL", hide_env_values = true)]
     pub url: String,
     /// Print JSON for machines
@@ -183,7 +186,7 @@ pub struct ListArgs {
     pub pipeline: Option<String>,
     /// Most jobs to list
     #[arg(long, value_name = "N", default_value_t = 50, conflicts_with = "all")]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(value_parser = jobs_max)]
     pub limit: u64,
     /// List them all
     #[arg(long)]
@@ -277,6 +280,16 @@ fn chunk_lines(text: &str) -> Result<usize, String> {
     const LINES_MAX: usize = 100_000;
     let lines = text.parse().ok().filter(|lines| (1..=LINES_MAX).contains(lines));
     lines.ok_or_else(|| format!("give a number from 1 to {LINES_MAX}"))
+}
+
+fn jobs_max(text: &str) -> Result<u64, String> {
+    let jobs = text.parse().ok().filter(|jobs| *jobs > 0);
+    jobs.ok_or_else(|| "give a number from 1; --all lists them all".to_owned())
+}
+
+/// An empty variable counts as unset, and a flag cannot be told from a variable here.
+fn url(text: &str) -> Result<String, Infallible> {
+    Ok(if text.is_empty() { DEFAULT_URL } else { text }.to_owned())
 }
 
 fn label(text: &str) -> Result<(String, String), String> {

@@ -3,8 +3,10 @@
 //! Every key is a flag of `serve` and `config`; only flags that were really given count, so that a
 //! default never hides the file or the environment.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
 use super::keys::{ALL, Key, Shape};
@@ -27,7 +29,7 @@ impl Args for ConfigFlags {
             .value_name("FILE")
             .env("JOBSLATE_CONFIG")
             .hide_env_values(true)
-            .value_parser(clap::value_parser!(PathBuf))
+            .value_parser(clap::value_parser!(OsString))
             .help("TOML file to read; see `jobslate config --sample` [default: none]");
         ALL.iter().fold(command.arg(file), |command, key| command.arg(flag(key)))
     }
@@ -65,8 +67,11 @@ impl FromArgMatches for ConfigFlags {
         let value = |key: &&'static Key| {
             matches.get_one::<String>(key.name).map(|text| (*key, text.clone()))
         };
+        // An empty variable counts as unset; an empty flag is a mistake.
+        let is_variable = matches.value_source(CONFIG) == Some(ValueSource::EnvVariable);
+        let is_set = |file: &&OsString| !(is_variable && file.is_empty());
         Ok(Self {
-            config: matches.get_one::<PathBuf>(CONFIG).cloned(),
+            config: matches.get_one::<OsString>(CONFIG).filter(is_set).map(PathBuf::from),
             values: ALL.iter().filter_map(value).collect(),
         })
     }

@@ -66,12 +66,12 @@ impl Layers {
         let Some(rest) = variable.strip_prefix(ENV_PREFIX) else {
             return;
         };
-        if OTHER_VARIABLES.contains(&variable.as_str()) {
+        // Who sets a variable to nothing takes it away, as far as a compose file can.
+        if text.is_empty() || OTHER_VARIABLES.contains(&variable.as_str()) {
             return;
         }
         let name = rest.to_ascii_lowercase();
         match keys::find(&name) {
-            // As for flags, an empty variable is a value; no key but a path or kinds takes it.
             Some(key) => {
                 self.by_name
                     .insert(key.name, Given { text, origin: Origin::Environment(variable) });

@@ -56,6 +56,11 @@ pub fn effective_json(layers: &Layers) -> Result<Value, ConfigError> {
                 (json!(ms), json!("ms"))
             }
             Shape::Flag => (json!(layers.is_set(key)?), Value::Null),
+            Shape::Kinds => {
+                let pairs = given.text.split(',').filter_map(|pair| pair.split_once('='));
+                let kinds = pairs.map(|(word, kind)| (word.trim().to_owned(), json!(kind.trim())));
+                (Value::Object(kinds.collect()), Value::Null)
+            }
             Shape::Path if given.text.is_empty() => (Value::Null, Value::Null),
             _ => (json!(given.text), Value::Null),
         };

@@ -153,6 +153,7 @@ fn the_effective_configuration_reads_back_as_itself() {
     assert_eq!(json["feed_age_max"]["value"], 36 * 3_600_000);
     assert_eq!(json["batch_bytes_max"]["value"], 8 << 20);
     assert_eq!(json["strict_statuses"]["value"], true);
+    assert_eq!(json["kinds"]["value"], serde_json::json!({"a": "waiting", "b.c": "failed"}));
     assert_eq!(json["log_level"]["origin"], "flag --log-level");
 }
 
