@@ -65,7 +65,7 @@ impl Default for BatchLog {
 }
 
 impl BatchLog {
-    /// Logs the batch at debug and adds it to the sums.
+    /// Logs the batch at debug and, if it updated anything, adds it to the sums.
     pub fn batch(&mut self, line: &BatchLine) {
         tracing::debug!(
             event = BATCH_APPENDED,
@@ -78,6 +78,10 @@ impl BatchLog {
             seq = line.seq,
             "Batch appended"
         );
+        // A batch of rejections alone updated nothing.
+        if line.updates == 0 {
+            return;
+        }
         let sums = &mut self.sums;
         sums.updates += line.updates;
         sums.jobs += line.jobs;

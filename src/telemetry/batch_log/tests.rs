@@ -45,6 +45,17 @@ fn batches_become_one_line_a_second_with_the_sums() {
 }
 
 #[test]
+fn a_batch_of_rejections_alone_is_no_updated_batch() {
+    let lines = logged(tracing::Level::INFO, || {
+        let mut log = BatchLog::default();
+        log.batch(&line(0, 3));
+        assert_eq!(log.due_at(), None);
+        log.write_rest();
+    });
+    assert!(lines.is_empty(), "{lines:#?}");
+}
+
+#[test]
 fn every_batch_is_a_line_of_its_own_at_debug() {
     let lines = logged(tracing::Level::DEBUG, || {
         let mut log = BatchLog::default();
