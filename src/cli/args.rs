@@ -81,8 +81,9 @@ pub struct ServeArgs {
 /// Lines are sent in order, in chunks, each acknowledged when it is on disk. An import that was
 /// stopped goes on where it was: run the same command again. Each chunk carries a key made of the
 /// content and its line numbers, and the server counts a key once (it remembers keys for a day, see
-/// idempotency_age_max). Another --chunk makes other keys. Rejected lines are named at the end, and
-/// their neighbours are stored.
+/// idempotency_age_max). Another --chunk makes other keys, and so does a pipe: one that was stopped
+/// goes on if the same bytes are piped again from the beginning. Rejected lines are named at the
+/// end, and their neighbours are stored.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

@@ -30,7 +30,7 @@ use backoff::{Backoff, chance};
 use chunk::{Chunk, ChunkBounds, Chunker, LINE_BYTES_MAX};
 use progress::{Position, Progress};
 use source::Input;
-use summary::Summary;
+use summary::{Summary, counted_lines};
 
 /// A chunk is closed by the line that reaches this, so that a request stays small.
 const CHUNK_BYTES_MAX: usize = 1 << 20;
@@ -67,17 +67,20 @@ pub async fn run(args: ImportArgs) -> Result<(), Failure> {
         output::text(&summary.text())?;
     }
     match result {
-        Err(failure) => Err(with_way_on(failure, &summary)),
+        Err(failure) => Err(with_way_on(failure, &summary, size_bytes.is_none())),
         Ok(()) if summary.rejected > 0 => Err(Failure::new(
             Exit::BadData,
-            format!("{} of {} lines were rejected", summary.rejected, summary.lines),
+            match summary.rejected {
+                1 => format!("1 of {} was rejected", counted_lines(summary.lines)),
+                many => format!("{many} of {} were rejected", counted_lines(summary.lines)),
+            },
         )),
         Ok(()) => Ok(()),
     }
 }
 
 /// Says what is stored after an end before the end, and how to go on if that helps.
-fn with_way_on(failure: Failure, summary: &Summary) -> Failure {
+fn with_way_on(failure: Failure, summary: &Summary, is_pipe: bool) -> Failure {
     let stored = match summary.last_line {
         0 => "nothing is stored yet".to_owned(),
         line => format!("everything up to line {line} is stored"),
@@ -85,6 +88,8 @@ fn with_way_on(failure: Failure, summary: &Summary) -> Failure {
     let way_on = match failure.exit {
         // The same input would end at the same place.
         Exit::BadData => "",
+        // What the pipe held is gone; the keys are the same only if all of it comes again.
+        _ if is_pipe => "; the same input, piped again from its beginning, counts nothing twice",
         _ => "; the same command goes on from there and counts nothing twice",
     };
     Failure::new(failure.exit, format!("{}\n  {stored}{way_on}", failure.message))
@@ -164,15 +169,15 @@ impl Import {
             match self.send(&chunk).await {
                 Ok(sent) => self.summary.add(&chunk, &sent),
                 Err(error) if is_too_large(&error) => {
-                    let line = chunk.line_range().0;
+                    let (line, bytes) = (chunk.line_range().0, chunk.body.len());
                     match chunk.halves() {
                         Some((first, second)) => rest.extend([second, first]),
                         None => {
-                            let (code, detail) = error.problem().map_or_else(
-                                || ("too_large".to_owned(), error.to_string()),
-                                |problem| (problem.code.to_string(), problem.detail.to_string()),
-                            );
-                            self.summary.add_rejected(line, &code, detail);
+                            let code = error.code().unwrap_or("too_large");
+                            // The server advises to split the call, which a line cannot be.
+                            let detail =
+                                format!("the line is {bytes} bytes, more than the server takes");
+                            self.summary.add_rejected(line, code, detail);
                         }
                     }
                 }

@@ -1,6 +1,8 @@
 //! The input of an import: a file or standard input, plain, gzip or zstd by its first bytes.
 //!
-//! Names say nothing here, so `zcat x | jobslate import -` and `jobslate import x` are the same.
+//! Names say nothing here: `import x` reads `x` whether it is packed or not. A pipe brings the same
+//! lines under other keys, since only a file can be hashed before its first chunk is sent; so
+//! `zcat x | import -` after `import x` is another import.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};

@@ -132,8 +132,8 @@ impl Summary {
             text.push_str(&format!("... and {} rejected lines more\n", self.rejected - named));
         }
         text.push_str(&format!(
-            "{} lines in {:.1} s: {} accepted ({} applied, {} stale, {} merged), {} rejected",
-            self.lines,
+            "{} in {:.1} s: {} accepted ({} applied, {} stale, {} merged), {} rejected",
+            counted_lines(self.lines),
             self.seconds,
             self.accepted,
             self.applied,
@@ -153,6 +153,11 @@ impl Summary {
         text.push('\n');
         text
     }
+}
+
+/// `1 line`, `2 lines`.
+pub fn counted_lines(lines: u64) -> String {
+    if lines == 1 { "1 line".to_owned() } else { format!("{lines} lines") }
 }
 
 impl RejectedLine {

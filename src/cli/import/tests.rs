@@ -85,8 +85,18 @@ fn the_input_is_to_blame_for_what_a_decompressor_finds() {
 #[test]
 fn an_early_end_says_how_to_go_on() {
     let summary = Summary { last_line: 17, ..Summary::default() };
-    let failure = with_way_on(Failure::new(Exit::Interrupted, "stopped"), &summary);
+    let failure = with_way_on(Failure::new(Exit::Interrupted, "stopped"), &summary, false);
     assert!(failure.message.contains("up to line 17 is stored; the same command goes on"));
-    let failure = with_way_on(Failure::new(Exit::BadData, "broken"), &summary);
+    let failure = with_way_on(Failure::new(Exit::BadData, "broken"), &summary, false);
     assert_eq!(failure.message, "broken\n  everything up to line 17 is stored");
+    let failure = with_way_on(Failure::new(Exit::Interrupted, "stopped"), &summary, true);
+    assert!(failure.message.contains("piped again from its beginning"), "{}", failure.message);
+    assert!(!failure.message.contains("the same command goes on"), "{}", failure.message);
+}
+
+#[test]
+fn a_single_line_is_not_called_lines() {
+    let mut summary = Summary::default();
+    summary.add(&chunk("a\n"), &sent(1, &[], false));
+    assert!(summary.text().starts_with("1 line in 0.0 s"), "{}", summary.text());
 }
