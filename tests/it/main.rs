@@ -12,6 +12,7 @@
 mod bad_input;
 mod benches;
 mod cli;
+mod ends;
 mod http;
 mod import;
 mod kill;
