@@ -16,7 +16,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 /// What a log level may be, in words.
 pub const LEVELS: &str =
-    "error, warn, info, debug, trace, off; for one room jobslate::http=debug, after a comma";
+    "error, warn, info, debug, trace, off; for one room jobslate::telemetry=debug, after a comma";
 /// The rooms that log; the name of the crate alone means all of them.
 const ROOMS: [&str; 9] =
     ["api", "batch", "cli", "client", "http", "model", "service", "store", "telemetry"];
@@ -155,7 +155,8 @@ mod tests {
 
     #[test]
     fn a_filter_is_of_known_words_alone() {
-        let good = ["info", "WARN", "off", "info,jobslate::http=debug", "jobslate=trace, error"];
+        let good =
+            ["info", "WARN", "off", "info,jobslate::telemetry=debug", "jobslate=trace, error"];
         assert!(good.iter().all(|text| filter(text).is_some()));
         let bad = [
             "",
@@ -165,8 +166,8 @@ mod tests {
             "http=debug",
             "jobslate::htpp=debug",
             "info,",
-            "jobslate::http",
-            "jobslate::http=loud",
+            "jobslate::telemetry",
+            "jobslate::telemetry=loud",
             "[span]=debug",
             "info,=x=y",
         ];
