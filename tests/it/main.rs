@@ -16,6 +16,7 @@ mod ends;
 mod http;
 mod import;
 mod kill;
+mod monitors;
 mod papers;
 mod random;
 mod server;

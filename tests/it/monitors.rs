@@ -1,0 +1,67 @@
+//! What monitors and operators of the old pipeline look for: log lines, and how a stop ends.
+
+use std::net::TcpStream;
+
+use crate::server::{Site, eventually};
+
+#[test]
+fn each_job_that_starts_running_is_logged_if_asked_for() {
+    for (flags, lines) in [(&["--log-job-starts=true"][..], 2), (&[], 0)] {
+        let site = Site::new(flags);
+        let server = site.start();
+        for (job_id, status) in
+            [("a", "queued"), ("a", "processing"), ("a", "processing"), ("b", "running")]
+        {
+            let body = format!(r#"{{"status":"{status}"}}"#);
+            assert_eq!(server.http.put(job_id, "", &body).unwrap().status, 200);
+        }
+        assert!(server.stop().success());
+        let log = site.log();
+        assert_eq!(log.matches("gestartet").count(), lines, "{log}");
+        assert_eq!(log.contains("Pipeline-Job a gestartet"), lines > 0, "{log}");
+    }
+}
+
+#[test]
+fn connections_above_four_fifths_of_their_bound_give_one_warning() {
+    let site = Site::new(&["--connections-max=10"]);
+    let server = site.start();
+    let is_warned = || site.log().contains("Connection pool pressure");
+    let mut connections = Vec::new();
+    eventually("the pressure is noticed", || {
+        if connections.len() < 9 {
+            connections.push(TcpStream::connect(server.address()).unwrap());
+        }
+        is_warned().then_some(())
+    });
+    drop(connections);
+    let connections: Vec<_> =
+        (0..9).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
+    drop(connections);
+    assert!(server.stop().success());
+    let log = site.log();
+    let lines = log.matches("Connection pool pressure").count();
+    // Four a minute at most; a test that takes no minute sees fewer than five.
+    assert!((1..5).contains(&lines), "{log}");
+}
+
+#[test]
+fn a_second_signal_ends_the_stop_at_once_and_says_so() {
+    use std::io::Write as _;
+    let site = Site::new(&["--drain-timeout=1h"]);
+    let server = site.start();
+    // A body that never ends holds the stop.
+    let mut open = TcpStream::connect(server.address()).unwrap();
+    let head = "POST /v1/updates HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
+    write!(open, "{head}content-length: 100\r\n\r\n{{").unwrap();
+    eventually("the call is under way", || {
+        let stats = server.http.get("/v1/stats").ok();
+        (stats["http"]["in_flight"].as_u64() >= Some(2)).then_some(())
+    });
+    server.terminate();
+    eventually("the stop begins", || site.log().contains("event=\"stopping\"").then_some(()));
+    server.terminate();
+    let status = server.wait();
+    assert_eq!(status.code(), Some(143), "{status}");
+    assert!(site.log().contains("stop_broken_off"), "{}", site.log());
+}
