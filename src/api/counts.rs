@@ -35,10 +35,6 @@ pub struct PipelineCountsBody<'a> {
 impl<'a> CountsBody<'a> {
     /// The numbers as of `as_of_seq`. Allocates for each pipeline.
     pub fn of(counts: &'a Counts, as_of_seq: u64, kinds: &Kinds) -> Self {
-        let mut by_kind = BTreeMap::<Cow<'a, str>, u64>::new();
-        for (status, jobs) in counts.by_status() {
-            *by_kind.entry(kinds.kind(*status).as_str().into()).or_default() += jobs;
-        }
         let pipelines = counts.by_pipeline().iter().map(|(name, statuses)| {
             let total = statuses.values().sum();
             let body = PipelineCountsBody { total, by_status: by_status(statuses) };
@@ -47,13 +43,25 @@ impl<'a> CountsBody<'a> {
         Self {
             total: counts.total(),
             by_status: by_status(counts.by_status()),
-            by_kind,
+            by_kind: by_kind(counts.by_status(), kinds),
             by_pipeline: pipelines.collect(),
             as_of_seq,
         }
     }
 }
 
-fn by_status(statuses: &BTreeMap<Status, u64>) -> BTreeMap<Cow<'_, str>, u64> {
+pub(super) fn by_status(statuses: &BTreeMap<Status, u64>) -> BTreeMap<Cow<'_, str>, u64> {
     statuses.iter().map(|(status, jobs)| (status.as_str().into(), *jobs)).collect()
+}
+
+/// The same numbers by what the statuses mean.
+pub(super) fn by_kind(
+    statuses: &BTreeMap<Status, u64>,
+    kinds: &Kinds,
+) -> BTreeMap<Cow<'static, str>, u64> {
+    let mut by_kind = BTreeMap::<Cow<'static, str>, u64>::new();
+    for (status, jobs) in statuses {
+        *by_kind.entry(kinds.kind(*status).as_str().into()).or_default() += jobs;
+    }
+    by_kind
 }

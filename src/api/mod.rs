@@ -7,24 +7,35 @@
 mod answer;
 mod care;
 mod counts;
+mod csv;
 mod draft;
+mod feed;
 mod job;
 mod list;
+mod lookup;
+mod pipelines;
 mod problem;
 mod scalar;
 mod stats;
 mod time;
+mod timeline;
 mod update;
 
 pub use answer::{AnswerBody, QueuedBody, RejectionBody};
 pub use care::{CheckBody, FlushBody, HealthBody};
 pub use counts::{CountsBody, PipelineCountsBody};
+pub use csv::{entries_csv, jobs_csv};
+pub use feed::{FeedBody, FeedEntryBody};
 pub use job::{HistoryBody, JobBody, TransitionBody};
 pub use list::ListBody;
+pub use lookup::{LookupBody, LookupRequestBody};
+pub use pipelines::{ExpectBody, PipelineBody, PipelineJobBody, PipelinesBody};
 pub use problem::{OutcomeBody, PROBLEM_MEDIA_TYPE, ProblemBody, ProblemCode};
+pub use scalar::IdText;
 pub use stats::{
     BatchesBody, ClosedByBody, CommitMsBody, ConnectionsBody, FilesBody, FoldBody, HttpBody,
     IdempotencyBody, ProcessBody, QueueBody, ResponsesBody, StatsBody, TailBody, UpdatesBody,
 };
 pub use time::TimeBody;
+pub use timeline::{TimelineBody, TimelineStepBody};
 pub use update::{AtBody, RefusedUpdate, UpdateBody, read_update, read_update_of};

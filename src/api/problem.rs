@@ -35,6 +35,11 @@ pub struct ProblemBody<'a> {
     /// 0 to 100: how far the store is open; only with `opening`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub percent: Option<u8>,
+    /// The seqs that the feed holds; only with `gone`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_seq_held: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seq_held: Option<u64>,
     /// The counters and reasons, beside the other members; only if the writer refused every update.
     #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<AnswerBody<'a>>,
@@ -122,7 +127,11 @@ problem_codes! {
     BadCursor = "bad_cursor" 400 false "Bad cursor",
     AckMustBeDurable = "ack_must_be_durable" 400 false "The acknowledgement must be durable",
     NotFound = "not_found" 404 false "Not found",
+    /// A pipeline without a job and without an expected total.
+    UnknownPipeline = "unknown_pipeline" 404 false "Unknown pipeline",
     MethodNotAllowed = "method_not_allowed" 405 false "Method not allowed",
+    /// The feed no longer holds what was asked for, or never did.
+    Gone = "gone" 410 false "Gone",
     /// The body did not arrive in time.
     BodyTimeout = "body_timeout" 408 true "Body timeout",
     /// More bytes than `body_bytes_max`, after decompression.
@@ -132,6 +141,7 @@ problem_codes! {
     UnsupportedMediaType = "unsupported_media_type" 415 false "Unsupported media type",
     /// Every update of the call was refused.
     AllRejected = "all_rejected" 422 false "All updates rejected",
+    InvalidExpectedTotal = "invalid_expected_total" 422 false "Invalid expected total",
     IdempotencyKeyReused = "idempotency_key_reused" 422 false "Idempotency key reused",
     QueueFull = "queue_full" 429 true "Queue full",
     /// The bodies that are being read hold `bodies_bytes_max` bytes together.
@@ -167,6 +177,8 @@ impl ProblemCode {
             outcome: None,
             retryable: self.is_retryable(),
             percent: None,
+            first_seq_held: None,
+            last_seq_held: None,
             answer: None,
         }
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Serialize, Serializer};
 
 /// One value. `Display` shows it for a refusal, in at most 64 characters of its own.
 #[derive(Clone, Debug, PartialEq)]
@@ -178,5 +179,27 @@ fn refused(value: &Scalar<'_>) -> LabelsValue {
 impl<'de> Deserialize<'de> for LabelsValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(LabelsVisitor)
+    }
+}
+
+/// A job id in a list of ids: a string, or an integer that is kept as its decimal digits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdText(pub String);
+
+impl Serialize for IdText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for IdText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Scalar::deserialize(deserializer)? {
+            Scalar::Text(text) => Ok(Self(text.into_owned())),
+            Scalar::Integer(integer) => Ok(Self(integer.to_string())),
+            other => Err(D::Error::custom(format!(
+                "a job id is {other}; send a string or an integer of 64 bits"
+            ))),
+        }
     }
 }

@@ -78,11 +78,15 @@ pub struct QueueBody {
     pub full: u64,
 }
 
-/// Calls with an idempotency key: answered from the first answer, and refused for another body.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Calls with an idempotency key: in all, answered from the first answer, and refused for another
+/// body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct IdempotencyBody {
+    pub calls: u64,
     pub replayed: u64,
     pub reused: u64,
+    /// `100 * replayed / calls` with one decimal; 0 without calls.
+    pub hit_percent: f64,
 }
 
 /// What is durable in the journal and not yet folded into the tables.
@@ -119,6 +123,8 @@ pub struct FilesBody {
 pub struct HttpBody {
     pub requests: u64,
     pub in_flight: u64,
+    /// Streams of the feed that are open.
+    pub watchers: u64,
     pub responses: ResponsesBody,
     pub connections: ConnectionsBody,
 }
@@ -177,8 +183,10 @@ impl StatsBody {
                 full: stats.queue_full,
             },
             idempotency: IdempotencyBody {
+                calls: stats.idempotent_calls,
                 replayed: stats.idempotent_replayed,
                 reused: stats.idempotent_reused,
+                hit_percent: percent(stats.idempotent_replayed, stats.idempotent_calls),
             },
             tail: TailBody {
                 jobs: store.tail_jobs,
@@ -242,6 +250,12 @@ fn saved_percent(committed: u64, accepted: u64) -> f64 {
     }
     let saved = 100.0 * (1.0 - committed as f64 / accepted as f64);
     (saved.max(0.0) * 10.0).round() / 10.0
+}
+
+/// `part` of `whole`, from 0 to 100.
+#[expect(clippy::cast_precision_loss, reason = "one decimal of a percentage")]
+fn percent(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { (1000.0 * part as f64 / whole as f64).round() / 10.0 }
 }
 
 #[cfg(test)]

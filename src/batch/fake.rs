@@ -8,8 +8,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::model::{
-    Ack, Answer, Change, Counts, JobId, JobRecord, Page, PageQuery, Rejection, RejectionCode,
-    Request, TimestampMs,
+    Ack, Answer, Counts, Expectations, FeedPage, JobId, JobRecord, Lookup, Page, PageQuery,
+    Rejection, RejectionCode, Request, Timeline, TimelineQuery, TimestampMs,
 };
 use crate::store::{
     AppendError, Appended, CheckReport, KeptAnswer, ReadStore, Sides, StoreError, StoreStats,
@@ -228,7 +228,23 @@ impl ReadStore for Read {
         Err(failed("this store keeps no records"))
     }
 
-    fn feed(&self, _: u64, _: usize) -> Result<Vec<Change>, StoreError> {
+    fn lookup(&self, _: &[JobId]) -> Result<Lookup, StoreError> {
+        Err(failed("this store keeps no records"))
+    }
+
+    fn expectations(&self) -> Arc<Expectations> {
+        Arc::default()
+    }
+
+    fn updated_at(&self) -> TimestampMs {
+        TimestampMs::default()
+    }
+
+    fn timeline(&self, _: &TimelineQuery) -> Result<Timeline, StoreError> {
+        Err(failed("this store keeps no records"))
+    }
+
+    fn feed(&self, _: u64, _: usize) -> Result<FeedPage, StoreError> {
         Err(failed("this store keeps no records"))
     }
 

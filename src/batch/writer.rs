@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::Drained;
 use super::policy::Reason;
 use super::queue::{Batch, Next, Phase, Queue};
@@ -31,6 +33,8 @@ pub(crate) struct Writer {
     pub stats: BatchStats,
     /// The last durable seq; at the start, that of the store.
     pub durable_seq: u64,
+    /// Tells readers of the feed, after a batch can be seen.
+    pub durable: watch::Sender<u64>,
     pub log_job_starts: bool,
 }
 
@@ -137,6 +141,9 @@ impl Loop {
             }
         })?;
         let commit = clock.monotonic().saturating_sub(begun_at);
+        if appended.durable_seq != self.writer.durable_seq {
+            self.writer.durable.send_replace(appended.durable_seq);
+        }
         self.writer.durable_seq = appended.durable_seq;
         // Before the tickets: who has an answer finds it in the statistics.
         let accepted = self.count(&requests, &appended, reason, commit);

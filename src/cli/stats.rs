@@ -90,8 +90,9 @@ fn queue(queue: &QueueBody) -> String {
 }
 
 fn keys(keys: &IdempotencyBody) -> String {
-    let (replayed, reused) = (grouped(keys.replayed), grouped(keys.reused));
-    format!("{replayed} calls replayed, {reused} refused for another body")
+    let (calls, replayed) = (grouped(keys.calls), grouped(keys.replayed));
+    let (hits, reused) = (keys.hit_percent, grouped(keys.reused));
+    format!("{calls} calls, {replayed} ({hits} %) replayed, {reused} refused for another body")
 }
 
 fn tail(tail: &TailBody) -> String {
@@ -123,7 +124,8 @@ fn files(files: &FilesBody) -> String {
 
 fn http(http: &HttpBody) -> String {
     format!(
-        "{} requests ({} now): {} answered, {} refused, {} failed; {} of {} connections",
+        "{} requests ({} now): {} answered, {} refused, {} failed; {} of {} connections, \
+         {} watchers",
         grouped(http.requests),
         http.in_flight,
         grouped(http.responses.success + http.responses.redirect),
@@ -131,6 +133,7 @@ fn http(http: &HttpBody) -> String {
         grouped(http.responses.server_error),
         http.connections.now,
         grouped(http.connections.max),
+        grouped(http.watchers),
     )
 }
 

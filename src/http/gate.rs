@@ -4,11 +4,14 @@
 //! [`Gate::begin_drain`], each write is `503 draining`. All handlers share one gate, so the
 //! server's own counters and flags live here too.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use tokio::sync::watch;
+
 use super::connections::Connections;
+use super::feed::Hub;
 use super::meter::Meter;
 use super::options::HttpOptions;
 use super::problem::Problem;
@@ -24,12 +27,16 @@ pub struct Gate(Arc<Inner>);
 struct Inner {
     service: OnceLock<Service>,
     percent: AtomicU8,
-    is_draining: AtomicBool,
+    /// True once the stop has begun; streams that do not end by themselves follow it.
+    drain: watch::Sender<bool>,
     /// One `check` at a time.
     is_checking: AtomicBool,
     /// Bytes of the bodies that are being read or parsed.
     bodies_bytes: AtomicUsize,
     connections: Connections,
+    hub: Hub,
+    /// Streams of the feed that are open.
+    watchers: AtomicU64,
     meter: Meter,
     options: HttpOptions,
     started_at: Instant,
@@ -41,10 +48,12 @@ impl Gate {
         Self(Arc::new(Inner {
             service: OnceLock::new(),
             percent: AtomicU8::new(0),
-            is_draining: AtomicBool::new(false),
+            drain: watch::Sender::new(false),
             is_checking: AtomicBool::new(false),
             bodies_bytes: AtomicUsize::new(0),
             connections: Connections::default(),
+            hub: Hub::default(),
+            watchers: AtomicU64::new(0),
             meter: Meter::default(),
             options,
             started_at: Instant::now(),
@@ -63,7 +72,7 @@ impl Gate {
 
     /// Refuses writes from now on; reads go on.
     pub fn begin_drain(&self) {
-        self.0.is_draining.store(true, Ordering::Relaxed);
+        self.0.drain.send_replace(true);
     }
 
     /// The bounds and periods of the server.
@@ -79,7 +88,7 @@ impl Gate {
     /// The service, for a write.
     pub(super) fn writable(&self) -> Result<&Service, Problem> {
         let service = self.readable()?;
-        if self.0.is_draining.load(Ordering::Relaxed) {
+        if *self.0.drain.borrow() {
             return Err(Problem::draining());
         }
         Ok(service)
@@ -109,6 +118,26 @@ impl Gate {
         (!was_checking).then(|| Checking(self.clone()))
     }
 
+    /// Follows whether the stop has begun.
+    pub(super) fn drain(&self) -> watch::Receiver<bool> {
+        self.0.drain.subscribe()
+    }
+
+    pub(super) fn hub(&self) -> &Hub {
+        &self.0.hub
+    }
+
+    /// Counts a stream of the feed, until it is dropped.
+    pub(super) fn begin_watch(&self) -> Watching {
+        self.0.watchers.fetch_add(1, Ordering::Relaxed);
+        Watching(self.clone())
+    }
+
+    /// Streams of the feed that are open.
+    pub(super) fn watchers(&self) -> u64 {
+        self.0.watchers.load(Ordering::Relaxed)
+    }
+
     pub(super) fn bodies_bytes(&self) -> &AtomicUsize {
         &self.0.bodies_bytes
     }
@@ -133,6 +162,16 @@ impl Gate {
     /// Whole seconds since the gate was made.
     pub(super) fn uptime_s(&self) -> u64 {
         self.0.started_at.elapsed().as_secs()
+    }
+}
+
+/// A stream of the feed that is open, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Watching(Gate);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.0.watchers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -1,6 +1,5 @@
-//! One job: `PUT` and `GET /v1/jobs/{job_id}`, and its history.
+//! One job: `PUT`, `GET` and `DELETE /v1/jobs/{job_id}`, and its history.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
@@ -15,12 +14,13 @@ use super::fresh;
 use super::gate::Gate;
 use super::media::Media;
 use super::parse::Parsed;
+use super::path;
 use super::problem::Problem;
 use super::query::Params;
 use super::reply;
 use super::updates::{self, How};
 use crate::api::{HistoryBody, JobBody, ProblemCode, read_update_of};
-use crate::model::{JobId, JobRecord, Kind, RejectionCode};
+use crate::model::{Command, JobId, JobRecord, Kind, RejectionCode};
 use crate::service::Service;
 
 /// The id in the path, decoded.
@@ -46,18 +46,24 @@ async fn accept(
     let read = move |bytes: &[u8]| Parsed::one(bytes, |json| read_update_of(&job_id, json));
     let updates = updates::receive(gate, &how, parts, body, read).await?;
     let receipt = service.submit(updates).await?;
-    if receipt.answer.accepted > 0 {
-        return Ok(updates::accepted(&how, &receipt));
-    }
-    // A kept answer may have lost its reasons.
-    let reason = receipt.answer.errors.first().map(|error| (error.code, error.detail.to_string()));
-    Ok(match reason {
-        Some((code, detail)) => updates::refused(ProblemCode::Rejected(code), detail, receipt),
-        None => {
-            let detail = "the update was refused; its reason is no longer kept".to_owned();
-            updates::refused(ProblemCode::AllRejected, detail, receipt)
-        }
-    })
+    Ok(updates::one(&how, receipt))
+}
+
+pub(super) async fn delete(State(gate): State<Gate>, path: JobPath, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let mut body = Incoming::of(&parts.headers, body);
+    let accepted = async {
+        gate.writable()?;
+        let job_id = parsed(path, &parts.uri)?;
+        Params::of(&parts.uri)?.end()?;
+        let read = move |bytes: &[u8]| match bytes.trim_ascii() {
+            b"" => Ok(Command::Remove(job_id)),
+            _ => Err(Problem::new(ProblemCode::InvalidBody, "a removal has no body")),
+        };
+        updates::command(&gate, parts, &mut body, read).await
+    };
+    let accepted = accepted.await;
+    updates::answer(&gate, accepted, body).await
 }
 
 pub(super) async fn get(
@@ -104,28 +110,15 @@ async fn found<'g>(
     Ok((service, job_id, record))
 }
 
-fn decoded(path: JobPath, uri: &Uri) -> Result<String, Problem> {
-    if has_bad_escape(uri.path()) {
-        return Err(bad_id("the path holds a % without two hexadecimal digits; send % as %25"));
-    }
-    let Path(job_id) =
-        path.map_err(|error| bad_id(format!("the job id of the path cannot be read: {error}")))?;
-    Ok(job_id)
+fn decoded(job_id: JobPath, uri: &Uri) -> Result<String, Problem> {
+    path::decoded(job_id, uri).map_err(bad_id)
 }
 
-/// True if a `%` names no byte. Decoding would leave it as it is, and so name another job.
-fn has_bad_escape(path: &str) -> bool {
-    path.split('%').skip(1).any(|rest| {
-        let digits = rest.as_bytes().first_chunk::<2>();
-        !digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-    })
+fn parsed(job_id: JobPath, uri: &Uri) -> Result<JobId, Problem> {
+    JobId::parse(&decoded(job_id, uri)?).map_err(|error| bad_id(error.to_string()))
 }
 
-fn parsed(path: JobPath, uri: &Uri) -> Result<JobId, Problem> {
-    JobId::parse(&decoded(path, uri)?).map_err(|error| bad_id(error.to_string()))
-}
-
-fn bad_id(detail: impl Into<Cow<'static, str>>) -> Problem {
+fn bad_id(detail: String) -> Problem {
     Problem::new(ProblemCode::Rejected(RejectionCode::InvalidJobId), detail)
 }
 

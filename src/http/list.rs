@@ -1,74 +1,126 @@
 //! `GET /v1/jobs`: a walk over the jobs, page by page.
 
-use std::collections::BTreeSet;
+use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::http::header::{HeaderName, HeaderValue, LINK};
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 
-use super::cursor::Walk;
+use super::cursor::{self, Mark, Walk};
+use super::format::Format;
 use super::fresh;
 use super::gate::Gate;
 use super::problem::Problem;
 use super::query::{Params, invalid};
 use super::reply;
-use crate::api::ListBody;
-use crate::model::limits::{PAGE_JOBS_DEFAULT, PAGE_JOBS_MAX};
-use crate::model::{Order, PageQuery, PipelineName, Status};
+use crate::api::{ListBody, jobs_csv};
+use crate::model::limits::{JOB_ID_BYTES_MAX, PAGE_JOBS_DEFAULT, PAGE_JOBS_MAX};
+use crate::model::{JobFilter, Order, PageQuery, TimestampMs};
+use crate::service::Service;
 
-pub(super) async fn get(State(gate): State<Gate>, uri: Uri) -> Result<Response, Problem> {
+/// The last update that an answer reflects, where its body has no room to say so.
+const AS_OF_SEQ: HeaderName = HeaderName::from_static("as-of-seq");
+
+pub(super) async fn get(State(gate): State<Gate>, request: Request) -> Result<Response, Problem> {
+    let uri = request.uri().clone();
     let mut params = Params::of(&uri)?;
-    let (query, cursor) = page_query(&mut params, gate.options().page_scan_max)?;
+    let format =
+        Format::of(&mut params, request.headers(), &[Format::Json, Format::Lines, Format::Csv])?;
+    let asked = Asked::of(&mut params, gate.options().page_scan_max)?;
     let service = fresh::readable(&gate, params).await?.clone();
-    let walk = Walk::of(&query, service.store_id());
-    let (_, last_seq) = service.counts();
-    let cursor = cursor.map(|text| walk.decode(&text, last_seq)).transpose()?;
-    reply::blocking(move || {
-        let page = service.page(&PageQuery { cursor, ..query })?;
-        let next = page.next.map(|cursor| walk.encode(cursor));
-        Ok(reply::json(StatusCode::OK, &ListBody::of(&page, next, service.kinds())))
-    })
-    .await
+    reply::blocking(move || asked.answer(&service, format, &uri)).await
 }
 
-/// The page that is asked for, still without its cursor, and the text of the cursor.
-fn page_query(
-    params: &mut Params,
-    scan_max: usize,
-) -> Result<(PageQuery, Option<String>), Problem> {
-    let statuses = statuses(params)?;
-    let pipeline = params.one("pipeline")?.map(|name| PipelineName::parse(&name)).transpose();
-    let order = match params.one("order")?.as_deref() {
-        None | Some("newest") => Order::Newest,
-        Some(other) => return Err(invalid(format!("order is {other:?}; use newest"))),
-    };
-    let query = PageQuery {
-        statuses: statuses.into_iter().collect(),
-        pipeline: pipeline.map_err(|error| invalid(error.to_string()))?,
-        order,
-        limit: limit(params)?,
-        cursor: None,
-        scan_max,
-    };
-    Ok((query, params.one("cursor")?))
+/// The page that is asked for, still without its cursor.
+struct Asked {
+    query: PageQuery,
+    stalled_for: Option<Duration>,
+    cursor: Option<String>,
 }
 
-/// Most words in a `status` filter: as many as a store keeps unless it is told otherwise.
-const STATUS_WORDS_MAX: usize = 256;
-
-fn statuses(params: &mut Params) -> Result<BTreeSet<Status>, Problem> {
-    let given = params.all("status");
-    let words = || given.iter().flat_map(|words| words.split(','));
-    let count = words().count();
-    if count > STATUS_WORDS_MAX {
-        let detail = format!("status has {count} words, the most is {STATUS_WORDS_MAX}");
-        return Err(invalid(detail));
+impl Asked {
+    fn of(params: &mut Params, scan_max: usize) -> Result<Self, Problem> {
+        let filter = JobFilter {
+            statuses: params.statuses()?,
+            kinds: params.kinds()?,
+            pipeline: params.pipeline("pipeline")?,
+            prefix: prefix(params)?,
+            updated_from: params.moment("updated_after")?,
+            updated_before: params.moment("updated_before")?,
+            stalled_since: None,
+        };
+        let order = order(params, !filter.prefix.is_empty())?;
+        let limit = params.number("limit", 1..=PAGE_JOBS_MAX, PAGE_JOBS_DEFAULT)?;
+        let query = PageQuery { filter, order, limit, cursor: None, scan_max };
+        let stalled_for = params.duration("stalled_for")?;
+        Ok(Self { query, stalled_for, cursor: params.one("cursor")? })
     }
-    words().map(|word| Status::parse(word).map_err(|error| invalid(error.to_string()))).collect()
+
+    fn answer(self, service: &Service, format: Format, uri: &Uri) -> Result<Response, Problem> {
+        let Self { mut query, stalled_for, cursor } = self;
+        let walk = Walk::of(&query.filter, stalled_for, query.order, service.store_id());
+        let (_, last_seq) = service.counts();
+        let mark = cursor.map(|text| walk.decode(&text, last_seq)).transpose()?;
+        let is_first = mark.is_none();
+        // A walk counts from one moment, however long it takes.
+        let begun_at = mark.as_ref().map(|mark| mark.stalled_since);
+        query.filter.stalled_since = begun_at.unwrap_or_else(|| since(service, stalled_for));
+        query.cursor = mark.map(|mark| mark.cursor);
+        let page = service.page(&query)?;
+        let stalled_since = query.filter.stalled_since;
+        let next = page.next.clone().map(|cursor| walk.encode(&Mark { cursor, stalled_since }));
+        let link = next.as_deref().and_then(|next| link(uri, next));
+        let body = ListBody::of(&page, next, service.kinds());
+        let mut response = match format {
+            Format::Lines => format.response(reply::lines(&body.jobs)),
+            Format::Csv => format.response(jobs_csv(&body.jobs, is_first)),
+            Format::Json | Format::Events => reply::json(StatusCode::OK, &body),
+        };
+        let headers = response.headers_mut();
+        headers.insert(AS_OF_SEQ, HeaderValue::from(page.as_of_seq));
+        if let Some(link) = link {
+            headers.insert(LINK, link);
+        }
+        Ok(response)
+    }
 }
 
-fn limit(params: &mut Params) -> Result<usize, Problem> {
-    let Some(text) = params.one("limit")? else { return Ok(PAGE_JOBS_DEFAULT) };
-    let limit = text.parse().ok().filter(|limit| (1..=PAGE_JOBS_MAX).contains(limit));
-    limit.ok_or_else(|| invalid(format!("limit is {text:?}; use 1 to {PAGE_JOBS_MAX}")))
+/// What has not changed since then is stalled.
+fn since(service: &Service, stalled_for: Option<Duration>) -> Option<TimestampMs> {
+    let ms = u64::try_from(stalled_for?.as_millis()).unwrap_or(u64::MAX);
+    Some(TimestampMs(service.now().0.saturating_sub(ms)))
+}
+
+fn prefix(params: &mut Params) -> Result<String, Problem> {
+    let prefix = params.one("prefix")?.unwrap_or_default();
+    if prefix.len() <= JOB_ID_BYTES_MAX {
+        return Ok(prefix);
+    }
+    Err(invalid(format!("prefix is {} bytes, the most is {JOB_ID_BYTES_MAX}", prefix.len())))
+}
+
+/// A prefix alone goes by id: then it finds its jobs without looking at others.
+fn order(params: &mut Params, has_prefix: bool) -> Result<Order, Problem> {
+    let orders = [Order::Newest, Order::Oldest, Order::Id];
+    match params.one("order")? {
+        None if has_prefix => Ok(Order::Id),
+        None => Ok(Order::Newest),
+        Some(text) => {
+            let named = orders.into_iter().find(|order| cursor::name(*order) == text);
+            named.ok_or_else(|| {
+                let shown: String = text.chars().take(64).collect();
+                invalid(format!("order is {shown:?}; use newest, oldest or id"))
+            })
+        }
+    }
+}
+
+/// The next page, relative to this one, so that it leads through a proxy as well.
+fn link(uri: &Uri, next: &str) -> Option<HeaderValue> {
+    let pairs = uri.query().unwrap_or_default().split('&');
+    let kept = pairs.filter(|pair| !pair.is_empty() && !pair.starts_with("cursor="));
+    let cursor = format!("cursor={next}");
+    let query: Vec<&str> = kept.chain([cursor.as_str()]).collect();
+    HeaderValue::try_from(format!("<?{}>; rel=\"next\"", query.join("&"))).ok()
 }

@@ -39,6 +39,17 @@ impl Media {
         }
     }
 
+    /// For a body that is one JSON object and no updates.
+    pub fn check_json(headers: &HeaderMap) -> Result<(), Problem> {
+        match Self::of(headers) {
+            Ok(Self::Json) => Ok(()),
+            _ => {
+                let detail = "add the header 'content-type: application/json'";
+                Err(Problem::new(ProblemCode::UnsupportedMediaType, detail))
+            }
+        }
+    }
+
     /// For the one update of a `PUT`, which no page of another site can send without being
     /// allowed: what curl sends unasked is taken for JSON.
     pub fn check_put(headers: &HeaderMap) -> Result<(), Problem> {

@@ -47,6 +47,7 @@ pub(super) fn numbers(gate: &Gate) -> HttpBody {
     HttpBody {
         requests: load(&meter.requests),
         in_flight: load(&meter.in_flight),
+        watchers: gate.watchers(),
         responses: ResponsesBody {
             success: load(&meter.success),
             redirect: load(&meter.redirect),

@@ -9,22 +9,28 @@ mod check;
 mod connections;
 mod counts;
 mod cursor;
+mod feed;
 mod flush;
+mod format;
 mod fresh;
 mod gate;
 mod health;
 mod idempotency;
 mod jobs;
 mod list;
+mod lookup;
 mod media;
 mod meter;
 mod options;
 mod parse;
+mod path;
+mod pipelines;
 mod problem;
 mod query;
 mod reply;
 mod server;
 mod stats;
+mod timeline;
 mod updates;
 
 pub use gate::Gate;
@@ -39,13 +45,18 @@ use tower_http::catch_panic::CatchPanicLayer;
 /// The whole server as one service, without a socket.
 pub fn app(gate: Gate) -> Metered<Router> {
     let guard_writes = || CatchPanicLayer::custom(problem::write_panicked);
-    let job = put(jobs::put).layer(guard_writes()).get(jobs::get);
+    let job = put(jobs::put).delete(jobs::delete).layer(guard_writes()).get(jobs::get);
+    let pipeline = put(pipelines::put).layer(guard_writes()).get(pipelines::get);
     let router = Router::new()
-        .route("/v1/updates", post(updates::post).layer(guard_writes()))
+        .route("/v1/updates", post(updates::post).layer(guard_writes()).get(feed::get))
         .route("/v1/jobs", get(list::get))
         .route("/v1/jobs/{job_id}", job)
         .route("/v1/jobs/{job_id}/history", get(jobs::history))
+        .route("/v1/lookup", post(lookup::post))
         .route("/v1/counts", get(counts::get))
+        .route("/v1/timeline", get(timeline::get))
+        .route("/v1/pipelines", get(pipelines::list))
+        .route("/v1/pipelines/{name}", pipeline)
         .route("/v1/flush", post(flush::post))
         .route("/v1/stats", get(stats::get))
         .route("/v1/check", get(check::get))

@@ -30,6 +30,8 @@ pub(super) struct Problem {
     pub retry_after_s: Option<u64>,
     /// How far the store is open.
     pub percent: Option<u8>,
+    /// The first and last seq that the feed holds.
+    pub held: Option<(u64, u64)>,
     /// The counters, if the writer has judged the updates.
     pub answer: Option<Box<Answer>>,
 }
@@ -37,7 +39,15 @@ pub(super) struct Problem {
 impl Problem {
     pub fn new(code: ProblemCode, detail: impl Into<Cow<'static, str>>) -> Self {
         let detail = detail.into();
-        Self { code, detail, outcome: None, retry_after_s: None, percent: None, answer: None }
+        Self {
+            code,
+            detail,
+            outcome: None,
+            retry_after_s: None,
+            percent: None,
+            held: None,
+            answer: None,
+        }
     }
 
     /// Says that nothing was applied, unless more is known already.
@@ -125,16 +135,24 @@ fn log_store_error(error: &StoreError) {
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> axum::response::Response {
-        let mut body = self.code.body(self.detail);
+impl Problem {
+    /// The problem on the wire.
+    pub fn json(&self) -> String {
+        let mut body = self.code.body(&*self.detail);
         body.outcome = self.outcome;
         body.percent = self.percent;
+        (body.first_seq_held, body.last_seq_held) = self.held.unzip();
         body.answer = self.answer.as_deref().map(AnswerBody::of);
-        let status = StatusCode::from_u16(body.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         // Strings and numbers alone: there is nothing that JSON cannot say.
-        let bytes = serde_json::to_vec(&body).unwrap_or_default();
-        let mut response = Response::new(Body::from(bytes));
+        serde_json::to_string(&body).unwrap_or_default()
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> axum::response::Response {
+        let status = StatusCode::from_u16(self.code.status());
+        let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = Response::new(Body::from(self.json()));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_MEDIA_TYPE));

@@ -1,10 +1,18 @@
 //! The query of a call, read strictly: an unknown or repeated parameter is refused by name.
 
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
 use axum::extract::Query;
 use axum::http::Uri;
 
 use super::problem::Problem;
 use crate::api::ProblemCode;
+use crate::model::{Kind, PipelineName, Status, TimestampMs, parse_duration};
+
+/// Most words of one filter: as many statuses as a store keeps unless it is told otherwise.
+const WORDS_MAX: usize = 256;
 
 /// The parameters that nobody has asked for yet. Ask for each, then [`end`](Self::end).
 #[derive(Debug, Default)]
@@ -42,6 +50,80 @@ impl Params {
             Some("true") => Ok(true),
             Some(other) => Err(invalid(format!("{name} is {other:?}; use true or false"))),
         }
+    }
+
+    /// A moment: Unix milliseconds or RFC 3339.
+    pub fn moment(&mut self, name: &str) -> Result<Option<TimestampMs>, Problem> {
+        let Some(text) = self.one(name)? else { return Ok(None) };
+        let parsed = match text.parse() {
+            Ok(ms) => TimestampMs::from_unix_ms(ms),
+            Err(_) => TimestampMs::from_rfc3339(&text),
+        };
+        parsed.map(Some).map_err(|error| {
+            let error = error.to_string();
+            invalid(format!("{name} {}", error.strip_prefix("at ").unwrap_or(&error)))
+        })
+    }
+
+    /// A duration with a unit, such as `10m`.
+    pub fn duration(&mut self, name: &str) -> Result<Option<Duration>, Problem> {
+        let Some(text) = self.one(name)? else { return Ok(None) };
+        parse_duration(&text).map(Some).ok_or_else(|| {
+            let shown: String = text.chars().take(64).collect();
+            invalid(format!("{name} is {shown:?}; use a duration with a unit, such as 10m"))
+        })
+    }
+
+    /// A number within `range`; `default` if it is not given.
+    pub fn number(
+        &mut self,
+        name: &str,
+        range: RangeInclusive<usize>,
+        default: usize,
+    ) -> Result<usize, Problem> {
+        let Some(text) = self.one(name)? else { return Ok(default) };
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        number.ok_or_else(|| {
+            let (least, most) = (range.start(), range.end());
+            invalid(format!("{name} is {text:?}; use {least} to {most}"))
+        })
+    }
+
+    /// A pipeline name.
+    pub fn pipeline(&mut self, name: &str) -> Result<Option<PipelineName>, Problem> {
+        let given = self.one(name)?.map(|text| PipelineName::parse(&text)).transpose();
+        given.map_err(|error| invalid(error.to_string()))
+    }
+
+    /// Status words, separated by commas and repeated at will; each once.
+    pub fn statuses(&mut self) -> Result<Vec<Status>, Problem> {
+        self.words("status", |word| Status::parse(word).map_err(|error| error.to_string()))
+    }
+
+    /// Kinds, as [`statuses`](Self::statuses).
+    pub fn kinds(&mut self) -> Result<Vec<Kind>, Problem> {
+        self.words("kind", |word| {
+            Kind::parse(word).ok_or_else(|| {
+                let known = Kind::ALL.map(Kind::as_str).join(", ");
+                let shown: String = word.chars().take(64).collect();
+                format!("kind is {shown:?}; use {known}")
+            })
+        })
+    }
+
+    fn words<T: Ord>(
+        &mut self,
+        name: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Vec<T>, Problem> {
+        let given = self.all(name);
+        let words = || given.iter().flat_map(|words| words.split(','));
+        let count = words().count();
+        if count > WORDS_MAX {
+            return Err(invalid(format!("{name} has {count} words, the most is {WORDS_MAX}")));
+        }
+        let words: Result<BTreeSet<T>, String> = words().map(parse).collect();
+        Ok(words.map_err(invalid)?.into_iter().collect())
     }
 
     /// Refuses what is left.

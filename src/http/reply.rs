@@ -5,8 +5,10 @@ use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::http::{Response, StatusCode};
 use axum::response::IntoResponse as _;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
+use crate::api::ProblemCode;
 use crate::telemetry;
 
 /// The answer `body` under `status`.
@@ -20,6 +22,27 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> axum::response:
             Problem::internal().into_response()
         }
     }
+}
+
+/// Each of `bodies` as one line of JSON.
+pub(super) fn lines(bodies: &[impl Serialize]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(512 * bodies.len());
+    for body in bodies {
+        // Writing to memory does not fail, and the shapes have JSON.
+        let _ = serde_json::to_writer(&mut bytes, body);
+        bytes.push(b'\n');
+    }
+    bytes
+}
+
+/// One JSON object, all of the bytes.
+pub(super) fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        Problem::new(
+            ProblemCode::InvalidBody,
+            format!("the body is not what it should be: {error}"),
+        )
+    })
 }
 
 fn json_bytes(status: StatusCode, bytes: Vec<u8>) -> axum::response::Response {

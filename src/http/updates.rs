@@ -17,7 +17,7 @@ use super::problem::Problem;
 use super::query::{Params, invalid};
 use super::{body, idempotency, reply};
 use crate::api::{AnswerBody, ProblemCode, QueuedBody};
-use crate::model::{Ack, Request as Updates};
+use crate::model::{Ack, Command, Request as Updates};
 use crate::service::Receipt;
 
 /// A body up to this is parsed where it was read; a larger one would hold up other calls.
@@ -97,6 +97,38 @@ pub(super) async fn receive(
         Ok(Updates { updates, rejections, ack, atomic, idempotency, ..Updates::default() })
     };
     if is_long { reply::blocking(parse).await } else { parse() }
+}
+
+/// Reads the body of a call that asks for one command, and submits it.
+pub(super) async fn command(
+    gate: &Gate,
+    parts: Parts,
+    body: &mut Incoming,
+    read: impl FnOnce(&[u8]) -> Result<Command, Problem>,
+) -> Result<Response, Problem> {
+    let service = gate.writable()?;
+    let unpacked = body::receive(gate, &parts.headers, body).await?.unpack()?;
+    let command = read(&unpacked.bytes)?;
+    let idempotency = idempotency::key_of(&parts, &unpacked.bytes)?;
+    drop(unpacked);
+    let request = Updates { idempotency, ..Updates::of_command(command) };
+    Ok(one(&How::default(), service.submit(request).await?))
+}
+
+/// The answer to a call of one update or command.
+pub(super) fn one(how: &How, receipt: Receipt) -> Response {
+    if receipt.answer.accepted > 0 {
+        return accepted(how, &receipt);
+    }
+    // A kept answer may have lost its reasons.
+    let reason = receipt.answer.errors.first().map(|error| (error.code, error.detail.to_string()));
+    match reason {
+        Some((code, detail)) => refused(ProblemCode::Rejected(code), detail, receipt),
+        None => {
+            let detail = "the update was refused; its reason is no longer kept".to_owned();
+            refused(ProblemCode::AllRejected, detail, receipt)
+        }
+    }
 }
 
 /// The answer to a call of which something was accepted. It follows the call and not the state of

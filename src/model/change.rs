@@ -12,7 +12,7 @@ use super::status::{Kind, Kinds, Status};
 use super::time::TimestampMs;
 use super::update::{Labels, Update, cut};
 
-/// What one update did: the entry of the journal and of the feed.
+/// What one update did: an operation of the journal and of the feed.
 ///
 /// `status`, `pipeline` and `attempt` are absolute: what the job has after it. The fields from
 /// `error` on are what the update gave.
@@ -39,6 +39,8 @@ pub struct Change {
     pub message: Option<Box<str>>,
     pub progress: Option<f64>,
     pub labels: Option<Labels>,
+    /// True if with it as many jobs of its pipeline have finished as are expected.
+    pub finishes_pipeline: bool,
 }
 
 impl Change {
@@ -117,6 +119,7 @@ pub fn decide(
         message: update.message.clone(),
         progress: update.progress,
         labels: update.labels.clone(),
+        finishes_pipeline: false,
     };
     let attempt = next_attempt(record, &change);
     Ok(Change { attempt, ..change })

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::change::Change;
 use super::id::PipelineName;
-use super::status::Status;
+use super::operation::Operation;
+use super::status::{Kinds, Status};
 
 /// Exact numbers of jobs. Cost of a change: O(log pipelines).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,21 +41,31 @@ impl Counts {
         remove_one(&mut self.by_status, status)
     }
 
-    /// Moves the job of an applied change from where it was to where it is.
+    /// Moves the job of an operation from where it was to where it is.
     ///
     /// # Errors
     /// [`Miscounted`] if it was not counted where it was.
-    pub fn change(&mut self, change: &Change) -> Result<(), Miscounted> {
-        let is_moved = change.previous != Some(change.status) || change.previous_pipeline.is_some();
-        if !change.applied || !is_moved {
+    pub fn apply(&mut self, operation: &Operation) -> Result<(), Miscounted> {
+        let places = operation.places();
+        if !places.is_moved() {
             return Ok(());
         }
-        if let Some(previous) = change.previous {
-            let from = change.previous_pipeline.as_ref().unwrap_or(&change.pipeline);
-            self.remove(from, previous)?;
+        if let Some((pipeline, status)) = places.before {
+            self.remove(pipeline, status)?;
         }
-        self.add(&change.pipeline, change.status, 1);
+        if let Some((pipeline, status)) = places.after {
+            self.add(pipeline, status, 1);
+        }
         Ok(())
+    }
+
+    /// Jobs of a pipeline whose status is of a finished kind.
+    pub fn finished(&self, pipeline: &PipelineName, kinds: &Kinds) -> u64 {
+        let statuses = self.by_pipeline.get(pipeline).into_iter().flatten();
+        statuses
+            .filter(|(status, _)| kinds.kind(**status).is_finished())
+            .map(|(_, jobs)| jobs)
+            .sum()
     }
 
     pub fn total(&self) -> u64 {

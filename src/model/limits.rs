@@ -32,3 +32,14 @@ pub const KEPT_ANSWER_BYTES_MAX: usize = 4 * 1024;
 pub const PAGE_JOBS_MAX: usize = 1_000;
 /// Page of a list when the caller names none.
 pub const PAGE_JOBS_DEFAULT: usize = 200;
+/// Most job ids of one lookup.
+pub const LOOKUP_JOBS_MAX: usize = 1_000;
+/// Largest page of pipelines, and the page when the caller names none. Each costs three looks into
+/// the index.
+pub const PAGE_PIPELINES_MAX: usize = 1_000;
+pub const PAGE_PIPELINES_DEFAULT: usize = 100;
+/// Largest expected total of a pipeline, in jobs.
+pub const EXPECTED_TOTAL_MAX: u64 = 1_000_000_000_000;
+/// Largest page of the feed, in updates, and the page when the caller names none.
+pub const PAGE_UPDATES_MAX: usize = 1_000;
+pub const PAGE_UPDATES_DEFAULT: usize = 200;

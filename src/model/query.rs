@@ -1,9 +1,12 @@
 //! What a reader may ask of a list, and the place where a walk goes on.
 
-use super::id::{JobId, PipelineName};
-use super::record::JobRecord;
-use super::status::Status;
 use std::sync::Arc;
+
+use super::id::{JobId, PipelineName};
+use super::operation::Operation;
+use super::record::JobRecord;
+use super::status::{Kind, Kinds, Status};
+use super::time::TimestampMs;
 
 /// The order of a list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -11,14 +14,63 @@ pub enum Order {
     /// The last changed first, by seq.
     #[default]
     Newest,
+    /// The last changed last.
+    Oldest,
+    /// By the bytes of the job ids.
+    Id,
+}
+
+/// Which jobs a reader wants; an empty filter wants all. A job must pass every part of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct JobFilter {
+    /// Any of these; empty means any status.
+    pub statuses: Vec<Status>,
+    /// Any of these; empty means any kind.
+    pub kinds: Vec<Kind>,
+    pub pipeline: Option<PipelineName>,
+    /// What the job id begins with; empty means anything.
+    pub prefix: String,
+    /// Changed at this moment or after it (`updated_at`).
+    pub updated_from: Option<TimestampMs>,
+    /// Changed before this moment.
+    pub updated_before: Option<TimestampMs>,
+    /// Not finished, and not changed after this moment: what is stuck.
+    pub stalled_since: Option<TimestampMs>,
+}
+
+impl JobFilter {
+    pub fn matches(&self, job_id: &JobId, record: &JobRecord, kinds: &Kinds) -> bool {
+        self.takes_status(record.status, kinds)
+            && self.pipeline.as_ref().is_none_or(|pipeline| *pipeline == record.pipeline)
+            && job_id.as_str().starts_with(&self.prefix)
+            && self.begin().is_none_or(|begin| record.updated_at >= begin)
+            && self.end().is_none_or(|end| record.updated_at < end)
+    }
+
+    /// True if a job with this status may pass.
+    pub fn takes_status(&self, status: Status, kinds: &Kinds) -> bool {
+        let kind = kinds.kind(status);
+        (self.statuses.is_empty() || self.statuses.contains(&status))
+            && (self.kinds.is_empty() || self.kinds.contains(&kind))
+            && !(self.stalled_since.is_some() && kind.is_finished())
+    }
+
+    /// The first `updated_at` that passes; `None`: any.
+    pub fn begin(&self) -> Option<TimestampMs> {
+        self.updated_from
+    }
+
+    /// The first `updated_at` that is too late; `None`: none is.
+    pub fn end(&self) -> Option<TimestampMs> {
+        let stalled = self.stalled_since.map(|since| TimestampMs(since.0.saturating_add(1)));
+        self.updated_before.into_iter().chain(stalled).min()
+    }
 }
 
 /// One page of a list.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PageQuery {
-    /// Any of these; empty means any status.
-    pub statuses: Vec<Status>,
-    pub pipeline: Option<PipelineName>,
+    pub filter: JobFilter,
     pub order: Order,
     /// 1 to 1,000 jobs.
     pub limit: usize,
@@ -28,19 +80,19 @@ pub struct PageQuery {
     pub scan_max: usize,
 }
 
-impl PageQuery {
-    pub fn matches(&self, record: &JobRecord) -> bool {
-        (self.statuses.is_empty() || self.statuses.contains(&record.status))
-            && self.pipeline.as_ref().is_none_or(|pipeline| *pipeline == record.pipeline)
-    }
-}
-
-/// Where a walk stands: it has seen every job down to `last_seq`, as of `as_of_seq`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where a walk stands: it is done with every job up to `place`, as of `as_of_seq`.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    pub last_seq: u64,
+    pub place: Place,
     /// The last update that the walk reflects; jobs that changed later are skipped.
     pub as_of_seq: u64,
+}
+
+/// The last entry that a page is done with, in the order of the walk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    Seq(u64),
+    Id(JobId),
 }
 
 /// The jobs of one page.
@@ -49,5 +101,24 @@ pub struct Page {
     pub jobs: Vec<(JobId, Arc<JobRecord>)>,
     /// `None` at the end of the walk.
     pub next: Option<Cursor>,
+    pub as_of_seq: u64,
+}
+
+/// Some jobs at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lookup {
+    /// One for each id that was asked for; `None` where there is no such job.
+    pub records: Vec<Option<Arc<JobRecord>>>,
+    pub as_of_seq: u64,
+}
+
+/// A part of the feed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FeedPage {
+    /// In order, without gaps; empty if nothing came after.
+    pub operations: Vec<Operation>,
+    /// The first seq that is held; one above the last if none is.
+    pub first_held: u64,
+    /// The last durable seq.
     pub as_of_seq: u64,
 }

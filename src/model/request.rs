@@ -1,8 +1,12 @@
 //! One call of a reporter: its updates, and what became of them.
 
+use super::id::{JobId, PipelineName};
 use super::limits::{ANSWER_ERRORS_MAX, IDEMPOTENCY_KEY_BYTES_MAX, JOB_ID_BYTES_MAX};
 use super::time::TimestampMs;
 use super::update::Update;
+
+/// What a command weighs in the queue: its longest name and the room of the struct.
+const COMMAND_BYTES: usize = 512;
 
 /// When a call returns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,6 +25,8 @@ pub struct Request {
     pub updates: Vec<(u32, Update)>,
     /// What was refused before admission, in the order of the call.
     pub rejections: Vec<Rejection>,
+    /// What is asked for besides updates; then there are none.
+    pub command: Option<Command>,
     pub ack: Ack,
     /// All or nothing: one rejection rejects the whole call.
     pub atomic: bool,
@@ -29,7 +35,26 @@ pub struct Request {
     pub received_at: Option<TimestampMs>,
 }
 
+/// What a call may ask for that is no update.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Remove a job.
+    Remove(JobId),
+    /// Expect so many jobs of a pipeline to finish; `None`: expect nothing any more.
+    Expect { pipeline: PipelineName, total: Option<u64> },
+}
+
 impl Request {
+    /// A durable request of one command.
+    pub fn of_command(command: Command) -> Self {
+        Self { command: Some(command), ..Self::default() }
+    }
+
+    /// True if there is nothing in it that could be admitted.
+    pub fn is_empty(&self) -> bool {
+        self.updates.is_empty() && self.command.is_none()
+    }
+
     /// A durable request of these updates.
     pub fn new(updates: Vec<Update>) -> Self {
         Self { updates: (0..).zip(updates).collect(), ..Self::default() }
@@ -45,7 +70,10 @@ impl Request {
     /// What the request weighs in the queue, in bytes.
     pub fn weight_bytes(&self) -> usize {
         let updates = self.updates.iter().map(|(_, update)| update.weight_bytes());
-        updates.sum::<usize>() + self.idempotency.as_ref().map_or(0, |key| key.key.len() + 64)
+        let command = self.command.as_ref().map_or(0, |_| COMMAND_BYTES);
+        updates.sum::<usize>()
+            + command
+            + self.idempotency.as_ref().map_or(0, |key| key.key.len() + 64)
     }
 }
 

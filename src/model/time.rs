@@ -77,6 +77,14 @@ impl fmt::Display for TimestampMs {
     }
 }
 
+/// Parses a duration in jiff's friendly format (`2s`, `1h 30m`, `7d`), where a day has 24 hours.
+/// `None` if it is none, has no unit or is negative.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let span: jiff::Span = text.trim().parse().ok()?;
+    let exact = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok()?;
+    Duration::try_from(exact).ok()
+}
+
 /// Where the time comes from: the machine, or a test.
 #[derive(Clone, Debug, Default)]
 pub enum Clock {

@@ -34,7 +34,7 @@ impl Inner {
         }
         let reservation = match &request.idempotency {
             None => None,
-            Some(key) => match self.reserve(key)? {
+            Some(key) => match self.count_and_reserve(key)? {
                 Claim::First(reservation) => Some(reservation),
                 Claim::Twin(verdict) => {
                     return Ok(Admission::Waiting(Waiting { verdict, is_twin: true }));
@@ -46,12 +46,17 @@ impl Inner {
         request.received_at.get_or_insert_with(|| self.options.clock.wall());
         judge(&mut request, &self.options.store.kinds);
         match reservation {
-            None if request.updates.is_empty() => {
+            None if request.is_empty() => {
                 Ok(Admission::Answered(self.answer_at_the_door(&request)))
             }
             // With a key, even an answer that accepts nothing is kept: the writer makes it durable.
             reservation => self.enqueue(request, reservation),
         }
+    }
+
+    fn count_and_reserve(&self, key: &IdempotencyKey) -> Result<Claim, SubmitError> {
+        Counters::add(&self.counters.keyed, 1);
+        self.reserve(key)
     }
 
     /// Claims the key, then asks the store: a first call may have been made before a restart.

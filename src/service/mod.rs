@@ -1,33 +1,33 @@
 //! The one API of the program: submit updates, flush, ask, drain. Works in-process, without HTTP.
 //!
 //! No axum and no redb here: [`Service`] joins a queue, a writer thread and a store. What is judged
-//! before a request is queued is in `admission`, repeats of a call in `idempotency`; everything
+//! before a request is queued is in `admission`, repeats of a call in `idempotency`, questions in
+//! `read`; everything
 //! that changes the store happens on the writer thread.
 
 mod admission;
 mod error;
 mod idempotency;
 mod options;
+mod pipelines;
+mod read;
 mod stats;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::batch::{BatchStats, Failure, Phase, Queue, Ticket, Writer};
-use crate::model::{
-    Ack, Answer, Counts, JobId, JobRecord, Kinds, Page, PageQuery, Request, Update,
-};
-use crate::store::{
-    self, CheckReport, OpenError, OpenHooks, ReadStore, Sides, StoreError, StoreOptions,
-};
+use crate::model::{Ack, Answer, Kinds, Request, TimestampMs, Update};
+use crate::store::{self, OpenError, OpenHooks, ReadStore, Sides, StoreError, StoreOptions};
 use crate::telemetry::DROPPED_WITHOUT_DRAIN;
 use crate::telemetry::pressure::Pressure;
 
 pub use crate::batch::{ClosedBy, Drained, InvalidLimits, Outcome};
 pub use error::SubmitError;
 pub use options::{HealthState, ServiceOptions};
+pub use pipelines::{PipelineSummary, PipelinesPage};
 pub use stats::ServiceStats;
 
 use admission::Admission;
@@ -83,6 +83,8 @@ struct Inner {
     reservations: idempotency::Reservations,
     counters: stats::Counters,
     batches: BatchStats,
+    /// Told by the writer after each batch.
+    durable: watch::Receiver<u64>,
     pressure: Pressure,
     /// Taken by whoever joins it.
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -126,11 +128,13 @@ impl Service {
         let hooks = OpenHooks { progress, wake: Arc::new(move || poked.poke()) };
         let (write, read) = open(options.store.clone(), hooks)?;
         let batches = BatchStats::default();
+        let (durable_tx, durable) = watch::channel(read.counts().1);
         let writer = Writer {
             queue: Arc::clone(&queue),
             clock: options.clock.clone(),
             stats: batches.clone(),
             durable_seq: read.counts().1,
+            durable: durable_tx,
             log_job_starts: options.log_job_starts,
         };
         let writer = writer.spawn(write).map_err(|error| refused("thread", error.to_string()))?;
@@ -141,6 +145,7 @@ impl Service {
             reservations: idempotency::Reservations::default(),
             counters: stats::Counters::default(),
             batches,
+            durable,
             pressure: Pressure::default(),
             writer: Mutex::new(Some(writer)),
         };
@@ -218,43 +223,9 @@ impl Service {
         flushed.blocking_recv().unwrap_or_else(|_| Err(lost())).map_err(SubmitError::failed)
     }
 
-    /// The record of a job. Short; may be called on an async worker.
-    ///
-    /// # Errors
-    /// [`StoreError`]: the job may exist; never answer "unknown" for it.
-    pub fn get(&self, job_id: &JobId) -> Result<Option<Arc<JobRecord>>, StoreError> {
-        self.inner.read.get(job_id)
-    }
-
-    /// One page of a list. Blocks on disk: call it on a blocking thread.
-    ///
-    /// # Errors
-    /// [`StoreError`]: nothing can be said.
-    pub fn page(&self, query: &PageQuery) -> Result<Page, StoreError> {
-        self.inner.read.page(query)
-    }
-
-    /// The numbers of jobs and the last update that they reflect.
-    pub fn counts(&self) -> (Arc<Counts>, u64) {
-        self.inner.read.counts()
-    }
-
-    /// Names the data behind this service, for cursors that must not be used on other data.
-    pub fn store_id(&self) -> &str {
-        self.inner.read.store_id()
-    }
-
     pub fn stats(&self) -> ServiceStats {
         let Inner { counters, queue, batches, read, .. } = &*self.inner;
         stats::collect(counters, queue, batches, read.stats())
-    }
-
-    /// Compares everything with everything. Blocks; reads the whole store.
-    ///
-    /// # Errors
-    /// [`StoreError`] if it cannot be read; what was found wrong is in the report.
-    pub fn check(&self) -> Result<CheckReport, StoreError> {
-        self.inner.read.check()
     }
 
     /// The configured meaning of statuses, for the kinds in answers.
@@ -312,6 +283,10 @@ impl Service {
 }
 
 impl Inner {
+    fn now(&self) -> TimestampMs {
+        self.options.clock.wall().max(self.read.updated_at())
+    }
+
     fn flush(&self) -> Result<oneshot::Receiver<Result<u64, Failure>>, SubmitError> {
         let (ticket, flushed) = Ticket::pair();
         let limits = self.queue.limits();

@@ -32,6 +32,8 @@ pub struct ServiceStats {
     pub commit_ms_p50: f64,
     pub commit_ms_p99: f64,
     pub commit_ms_max: f64,
+    /// Calls with an idempotency key.
+    pub idempotent_calls: u64,
     /// Calls that got the first answer of the same call made before, kept or from a twin.
     pub idempotent_replayed: u64,
     /// Calls refused because their idempotency key belongs to another call.
@@ -44,6 +46,7 @@ pub struct ServiceStats {
 pub(super) struct Counters {
     pub rejected_before: AtomicU64,
     pub queue_full: AtomicU64,
+    pub keyed: AtomicU64,
     pub replayed: AtomicU64,
     pub reused: AtomicU64,
 }
@@ -83,6 +86,7 @@ pub(super) fn collect(
         commit_ms_p50: totals.commits.quantile_ms(0.50),
         commit_ms_p99: totals.commits.quantile_ms(0.99),
         commit_ms_max: totals.commits.max_ms(),
+        idempotent_calls: read(&counters.keyed),
         idempotent_replayed: read(&counters.replayed),
         idempotent_reused: read(&counters.reused),
         store,

@@ -4,20 +4,24 @@
 //! heartbeats, numbers what remains, and makes the answers. It reads records through a closure and
 //! writes nothing, so a store can throw the result away when its transaction fails.
 
+mod command;
+mod finish;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::{KeptAnswer, StoreError};
 use crate::model::limits::KEPT_ANSWER_BYTES_MAX;
 use crate::model::{
-    Ack, Answer, Change, Counts, JobId, JobRecord, Kinds, PipelineName, Rejection, RejectionCode,
-    Request, Status, TimestampMs, Update, apply, decide as decide_update,
+    Ack, Answer, Change, Counts, Expectations, JobId, JobRecord, Kinds, Operation, PipelineName,
+    Rejection, RejectionCode, Request, Status, TimestampMs, Update, apply, decide as decide_update,
 };
 
 /// What the store knows when a batch is decided.
 pub struct Ground<'a> {
     pub kinds: &'a Kinds,
     pub counts: &'a Counts,
+    pub expectations: &'a Expectations,
     pub pipelines_max: usize,
     pub statuses_max: usize,
     /// The last seq in use.
@@ -31,9 +35,9 @@ pub struct Ground<'a> {
 #[derive(Debug, Default)]
 pub struct Decided {
     /// In the order of their seqs, which have no gaps.
-    pub changes: Vec<Change>,
-    /// The records after the batch.
-    pub records: HashMap<JobId, Arc<JobRecord>>,
+    pub operations: Vec<Operation>,
+    /// The records after the batch; `None`: the job was removed.
+    pub records: HashMap<JobId, Option<Arc<JobRecord>>>,
     /// One per request.
     pub answers: Vec<Answer>,
     /// New idempotency keys with the answers to keep.
@@ -44,7 +48,7 @@ pub struct Decided {
 impl Decided {
     /// True if there is nothing to make durable.
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.keys.is_empty()
+        self.operations.is_empty() && self.keys.is_empty()
     }
 }
 
@@ -64,10 +68,14 @@ pub fn decide(
     }
     let is_merged = draft.merge_heartbeats();
     draft.number(is_merged);
+    finish::mark_finishes(&mut draft.operations, ground);
     Ok(draft.finish(requests, parts))
 }
 
-/// What one request came to: its changes are `start..end` of the draft.
+/// Why one update or command is refused.
+type Refused = (RejectionCode, String);
+
+/// What one request came to: its operations are `start..end` of the draft.
 struct Part {
     start: usize,
     end: usize,
@@ -85,8 +93,8 @@ struct Draft<'a, L> {
     lookup: L,
     slots: HashMap<JobId, Slot>,
     /// `None`: a heartbeat that was merged into a later one.
-    changes: Vec<Option<Change>>,
-    /// Whether the change at the same place may merge with others of its job.
+    operations: Vec<Option<Operation>>,
+    /// Whether the operation at the same place may merge with others of its job.
     mergeable: Vec<bool>,
     new_pipelines: HashSet<PipelineName>,
     new_statuses: HashSet<Status>,
@@ -101,7 +109,7 @@ where
             ground,
             lookup,
             slots: HashMap::new(),
-            changes: Vec::new(),
+            operations: Vec::new(),
             mergeable: Vec::new(),
             new_pipelines: HashSet::new(),
             new_statuses: HashSet::new(),
@@ -110,7 +118,7 @@ where
 
     /// Decides one request; an atomic one is kept whole or undone whole.
     fn request(&mut self, request: &Request) -> Result<Part, StoreError> {
-        let start = self.changes.len();
+        let start = self.operations.len();
         let mut rejections = request.rejections.clone();
         let refused_before = rejections.len();
         let mut undo = Vec::new();
@@ -125,7 +133,7 @@ where
                 Ok(change) => {
                     // One that names its pipeline is not merged, even if that is the present one.
                     self.mergeable.push(change.is_mergeable() && update.pipeline.is_none());
-                    self.changes.push(Some(change));
+                    self.operations.push(Some(Operation::Update(change)));
                 }
                 Err((code, detail)) => {
                     let job_id = Some(update.job_id.as_str());
@@ -133,16 +141,20 @@ where
                 }
             }
         }
+        if let Some(command) = &request.command {
+            let now = request.received_at.unwrap_or(self.ground.now);
+            rejections.extend(self.command(command, now)?);
+        }
         if request.atomic && rejections.len() > refused_before {
             self.undo(start, undo);
             (self.new_pipelines, self.new_statuses) = names.unwrap_or_default();
             reject_neighbours(request, &mut rejections);
         }
-        Ok(Part { start, end: self.changes.len(), rejections })
+        Ok(Part { start, end: self.operations.len(), rejections })
     }
 
     fn undo(&mut self, start: usize, undo: Vec<(JobId, Option<Arc<JobRecord>>)>) {
-        self.changes.truncate(start);
+        self.operations.truncate(start);
         self.mergeable.truncate(start);
         for (job_id, before) in undo.into_iter().rev() {
             if let Some(slot) = self.slots.get_mut(&job_id) {
@@ -158,18 +170,9 @@ where
         &mut self,
         update: &Update,
         now: TimestampMs,
-    ) -> Result<Result<Change, (RejectionCode, String)>, StoreError> {
-        if !self.slots.contains_key(&update.job_id) {
-            let base = match (self.lookup)(&update.job_id) {
-                // One damaged record must not fail its neighbours.
-                Err(StoreError::CorruptRecord { .. }) => {
-                    let detail = "what the store holds of this job is damaged; see `check`";
-                    return Ok(Err((RejectionCode::CorruptRecord, detail.to_owned())));
-                }
-                base => base?,
-            };
-            let slot = Slot { now: base.clone(), base };
-            self.slots.insert(update.job_id.clone(), slot);
+    ) -> Result<Result<Change, Refused>, StoreError> {
+        if let Err(refusal) = self.open_slot(&update.job_id)? {
+            return Ok(Err(refusal));
         }
         let present = self.slots.get(&update.job_id).and_then(|slot| slot.now.as_deref());
         let change = match decide_update(present, update, self.ground.kinds, now) {
@@ -179,8 +182,7 @@ where
         if let Err(refusal) = self.admit_names(&change) {
             return Ok(Err(refusal));
         }
-        let seq = self.ground.last_seq + self.changes.len() as u64 + 1;
-        let change = Change { seq, ..change };
+        let change = Change { seq: self.next_seq(), ..change };
         if change.applied {
             let slot = self.slots.get_mut(&update.job_id);
             let slot = slot.expect("the slot was filled above");
@@ -190,8 +192,30 @@ where
         Ok(Ok(change))
     }
 
+    /// The seq of the next operation, as if no heartbeat were merged.
+    fn next_seq(&self) -> u64 {
+        self.ground.last_seq + self.operations.len() as u64 + 1
+    }
+
+    /// Reads the job's record, if the batch has not touched it yet.
+    fn open_slot(&mut self, job_id: &JobId) -> Result<Result<(), Refused>, StoreError> {
+        if self.slots.contains_key(job_id) {
+            return Ok(Ok(()));
+        }
+        let base = match (self.lookup)(job_id) {
+            // One damaged record must not fail its neighbours.
+            Err(StoreError::CorruptRecord { .. }) => {
+                let detail = "what the store holds of this job is damaged; see `check`";
+                return Ok(Err((RejectionCode::CorruptRecord, detail.to_owned())));
+            }
+            base => base?,
+        };
+        self.slots.insert(job_id.clone(), Slot { now: base.clone(), base });
+        Ok(Ok(()))
+    }
+
     /// Keeps the numbers of pipelines and of status words within their bounds.
-    fn admit_names(&mut self, change: &Change) -> Result<(), (RejectionCode, String)> {
+    fn admit_names(&mut self, change: &Change) -> Result<(), Refused> {
         let Ground { counts, pipelines_max, statuses_max, .. } = *self.ground;
         let (pipelines, statuses) = (counts.by_pipeline(), counts.by_status());
         let is_new_pipeline = !pipelines.contains_key(&change.pipeline)
@@ -224,19 +248,28 @@ where
         let mut is_merged = false;
         // Where the next mergeable heartbeat of a job stands, seen from the back.
         let mut later: HashMap<JobId, usize> = HashMap::new();
-        for place in (0..self.changes.len()).rev() {
-            let Some(slot) = self.changes.get_mut(place) else { continue };
-            let Some(change) = slot.take() else { continue };
-            if self.mergeable.get(place) != Some(&true) {
-                later.remove(&change.job_id);
-                *slot = Some(change);
-            } else if let Some(&into) = later.get(&change.job_id) {
-                let into = self.changes.get_mut(into).and_then(Option::as_mut);
-                into.expect("a later heartbeat stands at its place").merge(change);
-                is_merged = true;
-            } else {
-                later.insert(change.job_id.clone(), place);
-                *slot = Some(change);
+        for place in (0..self.operations.len()).rev() {
+            let Some(slot) = self.operations.get_mut(place) else { continue };
+            match slot.take() {
+                Some(Operation::Update(change)) if self.mergeable.get(place) == Some(&true) => {
+                    if let Some(&into) = later.get(&change.job_id) {
+                        let into = self.operations.get_mut(into).and_then(Option::as_mut);
+                        let Some(Operation::Update(into)) = into else {
+                            unreachable!("a later heartbeat stands at its place");
+                        };
+                        into.merge(change);
+                        is_merged = true;
+                    } else {
+                        later.insert(change.job_id.clone(), place);
+                        *slot = Some(Operation::Update(change));
+                    }
+                }
+                other => {
+                    if let Some(job_id) = other.as_ref().and_then(Operation::job_id) {
+                        later.remove(job_id);
+                    }
+                    *slot = other;
+                }
             }
         }
         is_merged
@@ -252,20 +285,21 @@ where
             slot.now.clone_from(&slot.base);
         }
         let mut seq = self.ground.last_seq;
-        for change in self.changes.iter_mut().flatten() {
+        for operation in self.operations.iter_mut().flatten() {
             seq += 1;
-            change.seq = seq;
-            let slot = self.slots.get_mut(&change.job_id).expect("a change has a slot");
+            operation.set_seq(seq);
+            let Some(job_id) = operation.job_id() else { continue };
+            let slot = self.slots.get_mut(job_id).expect("a job that is changed has a slot");
             let record = slot.now.take().map(Arc::unwrap_or_clone);
-            slot.now = Some(Arc::new(apply(record, change, self.ground.updated_at)));
+            slot.now = operation.apply(record, self.ground.updated_at).map(Arc::new);
         }
     }
 
     fn finish(self, requests: &[Request], parts: Vec<Part>) -> Decided {
         let mut decided = Decided::default();
         for (request, part) in requests.iter().zip(parts) {
-            let changes = self.changes.get(part.start..part.end).unwrap_or_default();
-            let mut answer = answer(changes);
+            let operations = self.operations.get(part.start..part.end).unwrap_or_default();
+            let mut answer = answer(operations);
             answer.set_rejections(part.rejections);
             if let Some(idempotency) = &request.idempotency {
                 let (fingerprint, at) = (idempotency.fingerprint, self.ground.updated_at);
@@ -276,13 +310,13 @@ where
             }
             decided.answers.push(answer);
         }
-        decided.changes = self.changes.into_iter().flatten().collect();
-        let is_start = |change: &&Change| change.is_start();
-        decided.started =
-            decided.changes.iter().filter(is_start).map(|it| it.job_id.clone()).collect();
+        decided.operations = self.operations.into_iter().flatten().collect();
+        let changes = decided.operations.iter().filter_map(Operation::change);
+        let started = changes.filter(|change| change.is_start());
+        decided.started = started.map(|it| it.job_id.clone()).collect();
         let changed = |(job_id, slot): (JobId, Slot)| {
             let is_changed = slot.now.as_ref().map(|it| it.seq) != slot.base.map(|it| it.seq);
-            slot.now.filter(|_| is_changed).map(|record| (job_id, record))
+            is_changed.then_some((job_id, slot.now))
         };
         decided.records = self.slots.into_iter().filter_map(changed).collect();
         decided
@@ -300,16 +334,18 @@ fn reject_neighbours(request: &Request, rejections: &mut Vec<Rejection>) {
     }
 }
 
-fn answer(changes: &[Option<Change>]) -> Answer {
+fn answer(operations: &[Option<Operation>]) -> Answer {
     let mut answer = Answer { durable: true, ..Answer::default() };
-    for change in changes {
-        match change {
+    for operation in operations {
+        match operation {
             None => answer.merged += 1,
-            Some(change) => {
-                answer.applied += u64::from(change.applied);
-                answer.stale += u64::from(!change.applied);
-                let first = answer.seqs.map_or(change.seq, |(first, _)| first);
-                answer.seqs = Some((first, change.seq));
+            Some(operation) => {
+                let is_stale = operation.change().is_some_and(|change| !change.applied);
+                answer.applied += u64::from(!is_stale);
+                answer.stale += u64::from(is_stale);
+                let seq = operation.seq();
+                let first = answer.seqs.map_or(seq, |(first, _)| first);
+                answer.seqs = Some((first, seq));
             }
         }
     }

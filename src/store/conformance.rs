@@ -5,6 +5,7 @@
 //! scripts beside this file run on both as well.
 
 mod concurrent;
+mod queries;
 mod scripts;
 
 use std::path::Path;
@@ -15,11 +16,13 @@ use proptest::prelude::*;
 
 use super::{OpenHooks, ReadStore, Sides, StoreOptions, WriteStore, memory, redb};
 use crate::model::{
-    Ack, IdempotencyKey, JobId, PageQuery, PipelineName, Request, Status, TimestampMs, Update,
-    UpdateFields,
+    Ack, Command, IdempotencyKey, JobFilter, JobId, Kind, Order, PageQuery, PipelineName, Request,
+    Resolution, Status, TimelineQuery, TimestampMs, Update, UpdateFields,
 };
 
 const NOW: u64 = 1_764_000_000_000;
+/// Reporters' times and the wall clock move in such steps, so that minutes, hours and days differ.
+const STEP_MS: u64 = 1_700_000;
 
 fn options(directory: &Path) -> StoreOptions {
     StoreOptions {
@@ -125,6 +128,7 @@ impl Subject {
 #[derive(Clone, Debug)]
 enum Step {
     Append(Vec<Request>),
+    Query(Box<PageQuery>),
     Fold,
     Reopen,
     Crash,
@@ -148,7 +152,7 @@ fn update() -> impl Strategy<Value = Update> {
         Update::new(UpdateFields {
             job_id: &job_id,
             status: status.map(|it| statuses[it]),
-            at: at.map(|ms| TimestampMs(NOW + ms)),
+            at: at.map(|step| TimestampMs(NOW + step * STEP_MS)),
             attempt,
             pipeline: pipeline.map(|it| pipelines[it]),
             if_status: if_status.map(|it| statuses[it]),
@@ -164,74 +168,67 @@ fn update() -> impl Strategy<Value = Update> {
 fn request() -> impl Strategy<Value = Request> {
     let key = proptest::option::weighted(0.3, 0..6_u8);
     let parts = (proptest::collection::vec(update(), 0..6), any::<bool>(), key, any::<bool>());
-    parts.prop_map(|(updates, atomic, key, is_queued)| Request {
+    let updates = parts.prop_map(|(updates, atomic, key, is_queued)| Request {
         atomic: atomic && !is_queued,
         ack: if is_queued { Ack::Queued } else { Ack::Durable },
         idempotency: key.and_then(|key| IdempotencyKey::new(&format!("key-{key}"), [key; 32])),
         ..Request::new(updates)
-    })
+    });
+    let removal = (0..12_u8).prop_map(|job| {
+        let job_id = JobId::parse(&format!("job-{job}")).expect("an id");
+        Request::of_command(Command::Remove(job_id))
+    });
+    let totals = proptest::option::weighted(0.9, 1..8_u64);
+    let expectation = (0..3_usize, totals).prop_map(|(pipeline, total)| {
+        let pipeline = PipelineName::parse(["a", "b", "default"][pipeline]).expect("a pipeline");
+        Request::of_command(Command::Expect { pipeline, total })
+    });
+    prop_oneof![10 => updates, 1 => removal, 1 => expectation]
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         12 => proptest::collection::vec(request(), 1..4).prop_map(Step::Append),
+        8 => queries::page_query().prop_map(|it| Step::Query(Box::new(it))),
         2 => Just(Step::Fold),
         1 => Just(Step::Reopen),
         1 => Just(Step::Crash),
     ]
 }
 
-/// Every page of a walk, joined; the walk must end, and meet no job twice.
-fn walk(read: &dyn ReadStore, query: &PageQuery) -> Vec<(JobId, u64)> {
-    let (mut query, mut jobs) = (query.clone(), Vec::new());
-    for _ in 0..1_000 {
-        let page = read.page(&query).expect("a page is read");
-        assert!(page.jobs.len() <= query.limit);
-        jobs.extend(page.jobs.into_iter().map(|(job_id, record)| (job_id, record.seq)));
-        match page.next {
-            Some(next) => query.cursor = Some(next),
-            None => {
-                let ids: std::collections::HashSet<_> = jobs.iter().map(|(id, _)| id).collect();
-                assert_eq!(
-                    ids.len(),
-                    jobs.len(),
-                    "a walk at rest meets no job twice: {query:?} {jobs:?}"
-                );
-                return jobs;
-            }
-        }
-    }
-    panic!("the walk does not end");
-}
-
-fn query(status: Option<&str>, pipeline: Option<&str>, limit: usize, scan_max: usize) -> PageQuery {
-    PageQuery {
-        statuses: status.iter().map(|it| Status::parse(it).expect("a status")).collect(),
-        pipeline: pipeline.map(|it| PipelineName::parse(it).expect("a pipeline")),
-        limit,
-        scan_max,
-        ..PageQuery::default()
-    }
+fn query(filter: JobFilter, order: Order, limit: usize, scan_max: usize) -> PageQuery {
+    PageQuery { filter, order, limit, scan_max, cursor: None }
 }
 
 fn compare(oracle: &Subject, subject: &Subject) {
     let (oracle, subject) = (oracle.read(), subject.read());
     assert_eq!(oracle.counts(), subject.counts());
-    for job in 0..12 {
-        let job_id = JobId::parse(&format!("job-{job}")).expect("an id");
-        assert_eq!(oracle.get(&job_id).expect("read"), subject.get(&job_id).expect("read"));
+    assert_eq!(oracle.expectations(), subject.expectations());
+    assert_eq!(oracle.updated_at(), subject.updated_at());
+    let job_ids: Vec<JobId> =
+        (0..12).map(|job| JobId::parse(&format!("job-{job}")).expect("an id")).collect();
+    for job_id in &job_ids {
+        assert_eq!(oracle.get(job_id).expect("read"), subject.get(job_id).expect("read"));
     }
-    for status in [None, Some("queued"), Some("error"), Some("never.seen")] {
-        for pipeline in [None, Some("a"), Some("default"), Some("none")] {
-            let whole = walk(oracle, &query(status, pipeline, 1_000, 10_000));
-            for (limit, scan_max) in [(1_000, 10_000), (3, 10_000), (2, 3)] {
-                let query = query(status, pipeline, limit, scan_max);
-                assert_eq!(whole, walk(subject, &query), "{query:?}");
-            }
-        }
+    assert_eq!(oracle.lookup(&job_ids).expect("read"), subject.lookup(&job_ids).expect("read"));
+    for order in [Order::Newest, Order::Oldest, Order::Id] {
+        queries::compare(oracle, subject, &query(JobFilter::default(), order, 3, 4));
     }
     assert_eq!(oracle.feed(0, 10_000).expect("read"), subject.feed(0, 10_000).expect("read"));
-    assert_eq!(oracle.feed(3, 2).expect("read"), subject.feed(3, 2).expect("read"));
+    let part = subject.feed(3, 2).expect("read").operations;
+    assert_eq!(oracle.feed(3, part.len()).expect("read").operations, part);
+    assert!(part.len() >= 2 || subject.counts().1 < 5, "a page holds about what it should");
+    for resolution in Resolution::ALL {
+        let names = [None, Some("a"), Some("default")];
+        for name in names.iter().filter(|it| it.is_none() || resolution.has_pipelines()) {
+            let pipeline = name.map(|name| PipelineName::parse(name).expect("a pipeline"));
+            let step_ms = resolution.step_ms();
+            let (from, to) = (TimestampMs(0), TimestampMs(NOW * 2 / step_ms * step_ms));
+            let query = TimelineQuery { resolution, from, to, step_ms, pipeline };
+            let of_oracle = oracle.timeline(&query).expect("read");
+            assert_eq!(of_oracle, subject.timeline(&query).expect("read"), "{query:?}");
+        }
+    }
     let report = subject.check().expect("the check reads");
     assert_eq!(report.problems, Vec::<String>::new());
 }
@@ -242,7 +239,7 @@ fn play(steps: Vec<Step>) {
     let (mut oracle, mut subject) = (Subject::memory(), Subject::disk(directory.path()));
     for (number, step) in (0..).zip(steps) {
         // The wall clock goes forth and back.
-        let time = NOW + number * 37 % 100;
+        let time = NOW + number * 37 % 100 * STEP_MS;
         match step {
             Step::Append(requests) => {
                 let expected = oracle.write().append(&requests, TimestampMs(time));
@@ -257,6 +254,7 @@ fn play(steps: Vec<Step>) {
                     assert_eq!(of_oracle, kept(&subject).expect("read"));
                 }
             }
+            Step::Query(query) => queries::compare(oracle.read(), subject.read(), &query),
             Step::Fold => subject.fold(),
             Step::Reopen => subject.reopen(),
             Step::Crash => subject.crash(),

@@ -13,7 +13,9 @@ use super::{
     StoreStats, WriteStore,
 };
 use crate::model::{
-    Change, Counts, Cursor, JobId, JobRecord, Page, PageQuery, Request, TimestampMs,
+    Counts, Cursor, Expectations, FeedPage, JobId, JobRecord, Kinds, Lookup, Operation, Order,
+    Page, PageQuery, Place, Request, Resolution, Timeline, TimelineQuery, TimestampMs, minute_of,
+    tally,
 };
 
 /// Opens an empty store that lives in memory. Never fails, never syncs.
@@ -22,6 +24,7 @@ pub fn open(options: StoreOptions) -> Sides {
     let reader = MemoryReader {
         state: state.clone(),
         kept_age_max: options.idempotency_age_max,
+        kinds: options.kinds.clone(),
         store_id: uuid::Uuid::now_v7().to_string(),
     };
     (Box::new(MemoryWriter { state, options }), Arc::new(reader))
@@ -31,7 +34,9 @@ pub fn open(options: StoreOptions) -> Sides {
 struct State {
     jobs: HashMap<JobId, Arc<JobRecord>>,
     counts: Arc<Counts>,
-    feed: Vec<Change>,
+    expectations: Arc<Expectations>,
+    /// With the time at which each became durable.
+    feed: Vec<(Operation, TimestampMs)>,
     keys: BTreeMap<Box<str>, KeptAnswer>,
     last_seq: u64,
     updated_at: TimestampMs,
@@ -48,6 +53,7 @@ impl WriteStore for MemoryWriter {
         let ground = Ground {
             kinds: &self.options.kinds,
             counts: &state.counts,
+            expectations: &state.expectations,
             pipelines_max: self.options.pipelines_max,
             statuses_max: self.options.statuses_max,
             last_seq: state.last_seq,
@@ -60,14 +66,22 @@ impl WriteStore for MemoryWriter {
         if is_committed {
             state.updated_at = updated_at;
         }
-        state.last_seq += decided.changes.len() as u64;
+        state.last_seq += decided.operations.len() as u64;
         let mut counts = Counts::clone(&state.counts);
-        let counted = decided.changes.iter().try_for_each(|change| counts.change(change));
-        counted.expect("the oracle counts what it keeps");
-        state.counts = Arc::new(counts);
+        let mut expectations = Expectations::clone(&state.expectations);
+        for operation in decided.operations {
+            counts.apply(&operation).expect("the oracle counts what it keeps");
+            expectations.apply(&operation);
+            state.feed.push((operation, updated_at));
+        }
+        (state.counts, state.expectations) = (Arc::new(counts), Arc::new(expectations));
         let jobs = decided.records.len();
-        state.jobs.extend(decided.records);
-        state.feed.extend(decided.changes);
+        for (job_id, record) in decided.records {
+            match record {
+                Some(record) => drop(state.jobs.insert(job_id, record)),
+                None => drop(state.jobs.remove(&job_id)),
+            }
+        }
         state.keys.extend(decided.keys);
         Ok(Appended {
             answers: decided.answers,
@@ -92,6 +106,7 @@ impl WriteStore for MemoryWriter {
 struct MemoryReader {
     state: Arc<RwLock<State>>,
     kept_age_max: Duration,
+    kinds: Kinds,
     store_id: String,
 }
 
@@ -100,23 +115,45 @@ impl ReadStore for MemoryReader {
         Ok(self.state.read().map_err(poisoned)?.jobs.get(job_id).cloned())
     }
 
+    fn lookup(&self, job_ids: &[JobId]) -> Result<Lookup, StoreError> {
+        let state = self.state.read().map_err(poisoned)?;
+        let records = job_ids.iter().map(|job_id| state.jobs.get(job_id).cloned()).collect();
+        Ok(Lookup { records, as_of_seq: state.last_seq })
+    }
+
     fn page(&self, query: &PageQuery) -> Result<Page, StoreError> {
         let state = self.state.read().map_err(poisoned)?;
-        let as_of_seq = query.cursor.map_or(state.last_seq, |cursor| cursor.as_of_seq);
-        let below = query.cursor.map_or(u64::MAX, |cursor| cursor.last_seq);
-        let is_due = |record: &&JobRecord| record.seq < below && record.seq <= as_of_seq;
-        let matches = |(job_id, record): (&JobId, &Arc<JobRecord>)| {
-            Some(&**record)
-                .filter(is_due)
-                .filter(|record| query.matches(record))
-                .map(|_| (job_id.clone(), record.clone()))
+        let as_of_seq = query.cursor.as_ref().map_or(state.last_seq, |it| it.as_of_seq);
+        let is_due = |job_id: &JobId, record: &JobRecord| {
+            let place = query.cursor.as_ref().map(|it| &it.place);
+            record.seq <= as_of_seq
+                && place.is_none_or(|place| match (place, query.order) {
+                    (Place::Seq(seq), Order::Newest) => record.seq < *seq,
+                    (Place::Seq(seq), _) => record.seq > *seq,
+                    (Place::Id(last), _) => job_id > last,
+                })
         };
-        let mut jobs: Vec<_> = state.jobs.iter().filter_map(matches).collect();
-        jobs.sort_by_key(|(_, record)| std::cmp::Reverse(record.seq));
+        let mut jobs: Vec<_> = state
+            .jobs
+            .iter()
+            .filter(|(job_id, record)| is_due(job_id, record))
+            .filter(|(job_id, record)| query.filter.matches(job_id, record, &self.kinds))
+            .map(|(job_id, record)| (job_id.clone(), record.clone()))
+            .collect();
+        match query.order {
+            Order::Newest => jobs.sort_by_key(|(_, record)| std::cmp::Reverse(record.seq)),
+            Order::Oldest => jobs.sort_by_key(|(_, record)| record.seq),
+            Order::Id => jobs.sort_by(|a, b| a.0.cmp(&b.0)),
+        }
         let is_more = jobs.len() > query.limit;
         jobs.truncate(query.limit);
-        let last = jobs.last().filter(|_| is_more);
-        let next = last.map(|(_, record)| Cursor { last_seq: record.seq, as_of_seq });
+        let next = jobs.last().filter(|_| is_more).map(|(job_id, record)| Cursor {
+            place: match query.order {
+                Order::Newest | Order::Oldest => Place::Seq(record.seq),
+                Order::Id => Place::Id(job_id.clone()),
+            },
+            as_of_seq,
+        });
         Ok(Page { jobs, next, as_of_seq })
     }
 
@@ -125,9 +162,48 @@ impl ReadStore for MemoryReader {
         (state.counts.clone(), state.last_seq)
     }
 
-    fn feed(&self, after: u64, limit: usize) -> Result<Vec<Change>, StoreError> {
+    fn expectations(&self) -> Arc<Expectations> {
+        let state = self.state.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        state.expectations.clone()
+    }
+
+    fn updated_at(&self) -> TimestampMs {
+        self.state.read().unwrap_or_else(std::sync::PoisonError::into_inner).updated_at
+    }
+
+    fn feed(&self, after: u64, limit: usize) -> Result<FeedPage, StoreError> {
         let state = self.state.read().map_err(poisoned)?;
-        Ok(state.feed.iter().filter(|it| it.seq > after).take(limit).cloned().collect())
+        let later = state.feed.iter().filter(|(it, _)| it.seq() > after);
+        let operations = later.take(limit).map(|(it, _)| it.clone()).collect();
+        Ok(FeedPage { operations, first_held: 1, as_of_seq: state.last_seq })
+    }
+
+    fn timeline(&self, query: &TimelineQuery) -> Result<Timeline, StoreError> {
+        let state = self.state.read().map_err(poisoned)?;
+        let mut timeline = Timeline { as_of_seq: state.last_seq, ..Timeline::default() };
+        let mut first = None;
+        for (operation, updated_at) in &state.feed {
+            let minute = minute_of(operation, *updated_at);
+            let mut is_counted = false;
+            tally(operation, |pipeline, status, tally| {
+                is_counted = true;
+                if query.pipeline.as_ref().is_none_or(|asked| asked == pipeline)
+                    && let Some(step) = query.step_of(minute)
+                {
+                    timeline.add(step, status, tally);
+                }
+            });
+            if is_counted {
+                first = first.into_iter().chain([minute]).min();
+            }
+        }
+        timeline.prune();
+        let length_ms = query.resolution.step_ms();
+        timeline.held_from = first.map(|minute| {
+            let at = u64::from(minute) * Resolution::Minute.step_ms();
+            TimestampMs(at - at % length_ms)
+        });
+        Ok(timeline)
     }
 
     fn kept_answer(&self, key: &str, now: TimestampMs) -> Result<Option<KeptAnswer>, StoreError> {

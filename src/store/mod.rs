@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    Answer, Change, Counts, JobId, JobRecord, Kinds, Page, PageQuery, Rejection, Request,
-    TimestampMs,
+    Answer, Counts, Expectations, FeedPage, JobId, JobRecord, Kinds, Lookup, Page, PageQuery,
+    Rejection, Request, Timeline, TimelineQuery, TimestampMs,
 };
 
 /// The write side. Its owner is the one writer thread.
@@ -54,6 +54,12 @@ pub trait ReadStore: Send + Sync + std::fmt::Debug {
     /// [`StoreError`]: the job may exist; never answer "unknown" for it.
     fn get(&self, job_id: &JobId) -> Result<Option<Arc<JobRecord>>, StoreError>;
 
+    /// The records of some jobs, all of one moment.
+    ///
+    /// # Errors
+    /// As for [`get`](Self::get).
+    fn lookup(&self, job_ids: &[JobId]) -> Result<Lookup, StoreError>;
+
     /// One page of a list; it examines at most `query.scan_max` entries.
     ///
     /// # Errors
@@ -63,11 +69,24 @@ pub trait ReadStore: Send + Sync + std::fmt::Debug {
     /// The numbers of jobs, and the last update that they reflect. They are kept, not counted.
     fn counts(&self) -> (Arc<Counts>, u64);
 
-    /// At most `limit` changes after seq `after`, in order.
+    /// What is expected of pipelines. Kept, not read.
+    fn expectations(&self) -> Arc<Expectations>;
+
+    /// When the last batch became durable; it never goes back.
+    fn updated_at(&self) -> TimestampMs;
+
+    /// The operations after seq `after`, in order: about `limit` of them, as a batch is read whole.
+    /// If `after` is below the first seq held less one, the page begins at the first held.
     ///
     /// # Errors
     /// [`StoreError`]: nothing can be said.
-    fn feed(&self, after: u64, limit: usize) -> Result<Vec<Change>, StoreError>;
+    fn feed(&self, after: u64, limit: usize) -> Result<FeedPage, StoreError>;
+
+    /// Updates and changes of numbers over time. Reads the steps that are asked for alone.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing can be said.
+    fn timeline(&self, query: &TimelineQuery) -> Result<Timeline, StoreError>;
 
     /// The first answer kept under an idempotency key, unless it is older than 24 hours at `now`.
     ///
@@ -201,6 +220,8 @@ pub struct StoreOptions {
     pub trim_idle: Duration,
     pub pipelines_max: usize,
     pub statuses_max: usize,
+    /// Most rows of the timeline at each resolution; the newest step always stays whole.
+    pub timeline_rows_max: u64,
     pub idempotency_keys_max: u64,
     pub idempotency_age_max: Duration,
 }
@@ -222,6 +243,7 @@ impl Default for StoreOptions {
             trim_idle: Duration::from_secs(1),
             pipelines_max: 10_000,
             statuses_max: 256,
+            timeline_rows_max: 1_000_000,
             idempotency_keys_max: 100_000,
             idempotency_age_max: Duration::from_secs(24 * 3600),
         }

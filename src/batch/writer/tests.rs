@@ -1,6 +1,6 @@
 //! The writer over a store that a test holds in its hand; time stands still unless it is moved.
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::*;
 use crate::batch::fake::{End, Fake};
@@ -35,6 +35,7 @@ impl Bench {
             clock,
             stats: stats.clone(),
             durable_seq: store.state().seq,
+            durable: watch::Sender::new(0),
             log_job_starts: false,
         };
         let thread = Some(writer.spawn(store.sides().0).unwrap());
@@ -321,7 +322,8 @@ fn logged_by_writer(log_job_starts: bool, requests: Vec<Request>, end: Option<En
     }
     queue.drain(Ticket::new(|_| ()));
     let stats = BatchStats::default();
-    let writer = Writer { queue, clock, stats, durable_seq: 0, log_job_starts };
+    let durable = watch::Sender::new(0);
+    let writer = Writer { queue, clock, stats, durable_seq: 0, durable, log_job_starts };
     logged(tracing::Level::INFO, || writer.run(store.sides().0))
 }
 

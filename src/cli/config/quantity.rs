@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use jiff::{Span, SpanRelativeTo};
+pub use crate::model::parse_duration;
 
 const BYTE_UNITS: [(&str, u64); 5] =
     [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
@@ -48,14 +48,6 @@ pub fn format_bytes(bytes: u64) -> String {
     let exact = |scale: u64| bytes >= scale && bytes.is_multiple_of(scale);
     let unit = BYTE_UNITS.iter().find(|(_, scale)| exact(*scale));
     unit.map_or_else(|| "0B".to_owned(), |(name, scale)| format!("{}{name}", bytes / scale))
-}
-
-/// Parses a duration of whole milliseconds or longer units, up to days and weeks. `None` if it is
-/// none, has no unit or is negative.
-pub fn parse_duration(text: &str) -> Option<Duration> {
-    let span: Span = text.trim().parse().ok()?;
-    let exact = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
-    Duration::try_from(exact).ok()
 }
 
 /// Spells a duration in its units, down to milliseconds: `1d12h`, `2s`, `0s`.

@@ -1,8 +1,11 @@
 //! The server through its own door: requests in, answers out; a socket only where it matters.
 
 mod bad_input;
+mod feed;
 mod jobs;
 mod lists;
+mod pipelines;
+mod queries;
 mod server;
 mod stops;
 mod updates;

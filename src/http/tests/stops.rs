@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::*;
-use crate::model::{Change, JobId, JobRecord};
 use crate::model::{Clock, Counts, ManualClock, Page, PageQuery, Request as Updates, TimestampMs};
+use crate::model::{Expectations, FeedPage, JobId, JobRecord, Lookup, Timeline, TimelineQuery};
 use crate::store::{
     AppendError, Appended, CheckReport, KeptAnswer, ReadStore, StoreError, StoreStats, WriteStore,
     memory,
@@ -135,7 +135,23 @@ impl ReadStore for Broken {
         self.0.counts()
     }
 
-    fn feed(&self, _: u64, _: usize) -> Result<Vec<Change>, StoreError> {
+    fn lookup(&self, _: &[JobId]) -> Result<Lookup, StoreError> {
+        Err(broken())
+    }
+
+    fn expectations(&self) -> Arc<Expectations> {
+        Arc::default()
+    }
+
+    fn updated_at(&self) -> TimestampMs {
+        TimestampMs::default()
+    }
+
+    fn timeline(&self, _: &TimelineQuery) -> Result<Timeline, StoreError> {
+        Err(broken())
+    }
+
+    fn feed(&self, _: u64, _: usize) -> Result<FeedPage, StoreError> {
         Err(broken())
     }
 

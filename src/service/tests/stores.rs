@@ -1,7 +1,7 @@
 //! The service over the real stores: in memory, and on disk over restarts.
 
 use super::*;
-use crate::model::{IdempotencyKey, PageQuery};
+use crate::model::{IdempotencyKey, JobId, PageQuery};
 
 fn manual() -> ServiceOptions {
     ServiceOptions { clock: Clock::Manual(ManualClock::default()), ..ServiceOptions::default() }

@@ -31,6 +31,7 @@ fn bounded(requests: &[Request], pipelines_max: usize, statuses_max: usize) -> D
     let ground = Ground {
         kinds: &kinds,
         counts: &counts,
+        expectations: &Expectations::default(),
         pipelines_max,
         statuses_max,
         last_seq: 100,
@@ -47,12 +48,12 @@ fn heartbeats_of_a_job_merge_within_a_batch_and_across_its_requests() {
         Request::new(vec![heartbeat("a", 0.2)]),
         Request::new(vec![heartbeat("a", 0.3), status("a", "completed"), heartbeat("a", 1.0)]),
     ]);
-    let seqs: Vec<_> = decided.changes.iter().map(|it| it.seq).collect();
+    let seqs: Vec<_> = decided.operations.iter().map(Operation::seq).collect();
     assert_eq!(seqs, [101, 102, 103, 104]);
     let told: Vec<_> =
         decided.answers.iter().map(|it| (it.applied, it.merged, it.rejected, it.seqs)).collect();
     assert_eq!(told, [(1, 1, 1, Some((101, 101))), (0, 1, 0, None), (3, 0, 0, Some((102, 104)))]);
-    let record = &decided.records["a"];
+    let record = decided.records["a"].as_ref().unwrap();
     assert_eq!((record.progress, record.seq, record.transition_count), (Some(1.0), 104, 2));
     assert_eq!(record.transitions[1].seq, 103);
 }
@@ -63,9 +64,9 @@ fn a_merged_heartbeat_leaves_its_fields_behind() {
     let told = Update::new(fields).unwrap();
     let decided =
         decided(&[Request::new(vec![status("a", "processing"), told, heartbeat("a", 0.5)])]);
-    let record = &decided.records["a"];
+    let record = decided.records["a"].as_ref().unwrap();
     assert_eq!((record.message.as_deref(), record.progress), (Some("m"), Some(0.5)));
-    assert_eq!(decided.changes.len(), 2);
+    assert_eq!(decided.operations.len(), 2);
 }
 
 #[test]
@@ -92,7 +93,7 @@ fn an_atomic_request_is_kept_whole_or_dropped_whole() {
     assert_eq!(decided.answers[1].errors[0].code, RejectionCode::AtomicNeighbour);
     assert_eq!(decided.answers[1].errors[2].code, RejectionCode::UnknownJob);
     assert_eq!(decided.answers[2].seqs, Some((102, 103)));
-    assert_eq!(decided.records["a"].transition_count, 2);
+    assert_eq!(decided.records["a"].as_ref().unwrap().transition_count, 2);
     assert!(!decided.records.contains_key("b"));
 }
 

@@ -21,7 +21,9 @@ fn look(read: &dyn ReadStore) {
     assert_eq!(counts.total(), if as_of_seq == 0 { 0 } else { JOBS as u64 });
     assert_eq!(counts.by_status().len(), usize::from(as_of_seq > 0), "half a batch is counted");
     assert_eq!(as_of_seq % JOBS as u64, 0, "half a batch is durable");
-    let page = read.page(&query(None, None, 1_000, 100_000)).expect("a page is read");
+    let page = read
+        .page(&query(JobFilter::default(), Order::Newest, 1_000, 100_000))
+        .expect("a page is read");
     let statuses: std::collections::HashSet<_> =
         page.jobs.iter().map(|(_, record)| record.status).collect();
     assert!(statuses.len() <= 1, "half a batch is listed: {statuses:?}");
@@ -31,7 +33,10 @@ fn look(read: &dyn ReadStore) {
         assert!(read.get(&job_id).expect("a job is read").is_some(), "a job never vanishes");
     }
     let feed = read.feed(as_of_seq.saturating_sub(20), 1_000).expect("the feed is read");
-    assert!(feed.windows(2).all(|pair| pair[0].seq + 1 == pair[1].seq), "the feed has a gap");
+    assert!(
+        feed.operations.windows(2).all(|pair| pair[0].seq() + 1 == pair[1].seq()),
+        "the feed has a gap"
+    );
     assert_eq!(read.check().expect("the check reads").problems, Vec::<String>::new());
 }
 

@@ -4,8 +4,10 @@
 //!
 //! ```text
 //! update a status=queued at=5       adds an update to the request; `request` begins another
+//! remove a | expect p 3              adds a request of one command
 //! commit                            appends the batch; prints an answer per request
-//! get a | list | counts | feed      print what readers see
+//! get a | list | counts | feed | expected | timeline hours p
+//!                                   print what readers see
 //! fold | reopen | crash             do nothing to the oracle
 //! ```
 //!
@@ -16,8 +18,8 @@ use std::path::{Path, PathBuf};
 
 use super::{NOW, Subject};
 use crate::model::{
-    Answer, JobId, JobRecord, PageQuery, PipelineName, Request, Status, TimestampMs, Update,
-    UpdateFields,
+    Answer, Command, Expected, JobId, JobRecord, Kind, Operation, Order, PageQuery, PipelineName,
+    Place, Request, Resolution, Status, TimelineQuery, TimestampMs, Update, UpdateFields,
 };
 
 /// The state of a running script.
@@ -36,6 +38,17 @@ impl Runner {
             "update" => self.update(&words),
             "request" => self.request(&words),
             "commit" => return self.commit(),
+            "remove" => {
+                let job_id = JobId::parse(words[0]).expect("an id");
+                self.batch.push(Request::of_command(Command::Remove(job_id)));
+            }
+            "expect" => {
+                let pipeline = PipelineName::parse(words[0]).expect("a pipeline");
+                let total = words.get(1).map(|it| it.parse().expect("a total"));
+                self.batch.push(Request::of_command(Command::Expect { pipeline, total }));
+            }
+            "expected" => return self.expected(),
+            "timeline" => return self.timeline(&words),
             "now" => self.now = NOW + words[0].parse::<u64>().expect("a time"),
             "get" => return self.get(words[0]),
             "list" => return self.list(&words),
@@ -99,10 +112,17 @@ impl Runner {
 
     fn list(&self, words: &[&str]) -> String {
         let mut query = PageQuery { limit: 1_000, scan_max: 10_000, ..PageQuery::default() };
+        let time = |text: &str| Some(TimestampMs(NOW + text.parse::<u64>().expect("a time")));
         for (name, value) in words.iter().map(|it| it.split_once('=').expect("a filter")) {
             match name {
-                "status" => query.statuses.push(Status::parse(value).expect("a status")),
-                "pipeline" => query.pipeline = PipelineName::parse(value).ok(),
+                "status" => query.filter.statuses.push(Status::parse(value).expect("a status")),
+                "kind" => query.filter.kinds.push(Kind::parse(value).expect("a kind")),
+                "pipeline" => query.filter.pipeline = PipelineName::parse(value).ok(),
+                "prefix" => query.filter.prefix = value.to_owned(),
+                "from" => query.filter.updated_from = time(value),
+                "before" => query.filter.updated_before = time(value),
+                "stalled_since" => query.filter.stalled_since = time(value),
+                "order" => query.order = order(value),
                 "limit" => query.limit = value.parse().expect("a limit"),
                 _ => panic!("unknown filter {name}"),
             }
@@ -112,7 +132,10 @@ impl Runner {
         for (job_id, record) in &page.jobs {
             let _ = writeln!(text, "{job_id} {} seq={}", record.status, record.seq);
         }
-        let next = page.next.map_or("none".to_owned(), |next| format!("below {}", next.last_seq));
+        let next = page.next.map_or("none".to_owned(), |next| match next.place {
+            Place::Seq(seq) => format!("after update {seq}"),
+            Place::Id(job_id) => format!("after job {job_id}"),
+        });
         let _ = writeln!(text, "next: {next}, as of {}", page.as_of_seq);
         text
     }
@@ -128,15 +151,51 @@ impl Runner {
         text
     }
 
+    fn expected(&self) -> String {
+        let expectations = self.subject.read().expectations();
+        let line = |(name, it): (&PipelineName, &Expected)| {
+            let seq = it.finished_seq.map_or("open".to_owned(), |seq| format!("finished by {seq}"));
+            format!("{name} {} {seq}\n", it.total)
+        };
+        expectations.by_pipeline().iter().map(line).collect()
+    }
+
+    fn timeline(&self, words: &[&str]) -> String {
+        let resolution = match words[0] {
+            "minutes" => Resolution::Minute,
+            "hours" => Resolution::Hour,
+            _ => Resolution::Day,
+        };
+        let pipeline = words.get(1).map(|name| PipelineName::parse(name).expect("a pipeline"));
+        let (from, to) = (TimestampMs(0), TimestampMs(1 << 50));
+        let query = TimelineQuery { resolution, from, to, step_ms: resolution.step_ms(), pipeline };
+        let timeline = self.subject.read().timeline(&query).expect("the timeline is read");
+        let mut text = String::new();
+        for (step, statuses) in &timeline.steps {
+            for (status, it) in statuses {
+                let _ = writeln!(text, "{step} {status} updates={} net={:+}", it.updates, it.net);
+            }
+        }
+        let held = timeline.held_from.map_or("nothing".to_owned(), |it| it.to_string());
+        let _ = writeln!(text, "held from {held}, as of {}", timeline.as_of_seq);
+        text
+    }
+
     fn feed(&self, after: u64) -> String {
         let mut text = String::new();
-        for it in self.subject.read().feed(after, 1_000).expect("the feed is read") {
+        let feed = self.subject.read().feed(after, 1_000).expect("the feed is read");
+        for operation in feed.operations {
+            let Operation::Update(it) = operation else {
+                text += &other_line(&operation);
+                continue;
+            };
+            let finishes = if it.finishes_pipeline { " finishes" } else { "" };
             let applied = if it.applied { "" } else { " (stale)" };
             let previous = it.previous.map_or("none".to_owned(), |it| it.to_string());
             let moved = it.previous_pipeline.map_or(String::new(), |it| format!(" from {it}"));
             let _ = writeln!(
                 text,
-                "{} {} {previous} -> {} in {}{moved} at={} attempt={}{applied}",
+                "{} {} {previous} -> {} in {}{moved} at={} attempt={}{applied}{finishes}",
                 it.seq,
                 it.job_id,
                 it.status,
@@ -146,6 +205,30 @@ impl Runner {
             );
         }
         text
+    }
+}
+
+/// What the feed says about anything but an update.
+fn other_line(operation: &Operation) -> String {
+    match operation {
+        Operation::Removal(it) => {
+            format!("{} {} {} -> removed from {}\n", it.seq, it.job_id, it.status, it.pipeline)
+        }
+        Operation::Expectation(it) => {
+            let total = it.total.map_or("nothing".to_owned(), |total| total.to_string());
+            let finishes = if it.finishes_pipeline { " finishes" } else { "" };
+            format!("{} {} expects {total}{finishes}\n", it.seq, it.pipeline)
+        }
+        Operation::Update(_) => unreachable!("an update has a line of its own"),
+    }
+}
+
+fn order(name: &str) -> Order {
+    match name {
+        "newest" => Order::Newest,
+        "oldest" => Order::Oldest,
+        "id" => Order::Id,
+        _ => panic!("unknown order {name}"),
     }
 }
 

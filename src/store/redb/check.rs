@@ -5,21 +5,26 @@
 //! * tail: replaying its segments over the tables gives its records;
 //! * feed: its seqs run without a gap from the first held to the last durable one;
 //! * counts: the ones that readers get equal a scan of tail over tables;
+//! * timeline: each step of an hour or day adds up to that of its pipelines; its size is as noted;
 //! * keys: every kept answer has its place in the order of age.
+
+mod timeline;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use redb::{ReadableTable, ReadableTableMetadata};
 
-use super::codec::{Mark, decode_kept, decode_mark, decode_number, decode_record, decode_segment};
+use super::codec::{
+    Mark, decode_expected, decode_kept, decode_mark, decode_number, decode_record, decode_segment,
+};
 use super::reader::walk_feed;
 use super::schema::{
-    BY_PIPELINE, BY_STATUS, COUNTS, FEED, JOBS, KEYS, KEYS_BY_AGE, MARK_KEY, META,
+    BY_PIPELINE, BY_STATUS, COUNTS, EXPECTED, FEED, JOBS, KEYS, KEYS_BY_AGE, MARK_KEY, META,
     parse_counts_key, pipeline_prefix, seq_of, status_prefix, with_seq,
 };
-use super::tail::{View, read_record, unreadable};
-use crate::model::{Counts, JobId, JobRecord, apply};
+use super::tail::{Held, View, read_record, unreadable};
+use crate::model::{Counts, Expectations, JobId, Operation, PipelineName};
 use crate::store::{CheckReport, StoreError};
 
 /// Checks one moment of the store. Reads all of it.
@@ -35,6 +40,7 @@ pub fn check(view: &View) -> Result<CheckReport, StoreError> {
         check.part(|check| check.counts(in_tables, &in_tail))?;
     }
     check.part(Check::feed)?;
+    check.part(|check| timeline::check(check.view, &mut check.report))?;
     check.part(Check::keys)?;
     Ok(check.report)
 }
@@ -116,9 +122,10 @@ impl Check<'_> {
     }
 
     /// Replays the segments of the tail over the tables. Returns the records that they give.
-    fn tail(&mut self) -> Result<HashMap<JobId, Arc<JobRecord>>, StoreError> {
+    fn tail(&mut self) -> Result<HashMap<JobId, Held>, StoreError> {
         let jobs = self.view.table(JOBS)?;
-        let mut replayed: HashMap<JobId, Arc<JobRecord>> = HashMap::new();
+        let mut replayed: HashMap<JobId, Held> = HashMap::new();
+        let mut expectations = stored_expectations(self.view)?;
         for generation in self.view.generations.iter().rev() {
             let segments: Vec<_> = generation.read().segments.clone();
             // Another batch may have been published, or folded, since the view was taken.
@@ -127,30 +134,37 @@ impl Check<'_> {
             for segment in segments.iter().filter(|it| is_ours(it.last_seq)) {
                 let decoded = decode_segment(segment.batch_no, &segment.bytes);
                 let decoded = decoded.map_err(|it| it.at("tail", &segment.first_seq.to_be_bytes()));
-                for change in decoded?.changes {
-                    let before = match replayed.remove(&change.job_id) {
-                        Some(record) => Some(record),
-                        None => read_record(&jobs, &change.job_id)?,
+                for operation in decoded?.operations {
+                    expectations.apply(&operation);
+                    let Some(job_id) = operation.job_id() else { continue };
+                    let before = match replayed.remove(job_id) {
+                        Some(held) => held,
+                        None => read_record(&jobs, job_id)?,
                     };
-                    let after =
-                        apply(before.map(Arc::unwrap_or_clone), &change, segment.updated_at);
-                    replayed.insert(change.job_id, Arc::new(after));
+                    let before = before.map(Arc::unwrap_or_clone);
+                    let after = operation.apply(before, segment.updated_at);
+                    replayed.insert(job_id.clone(), after.map(Arc::new));
                 }
             }
         }
+        if expectations != *self.view.expectations {
+            self.report.note("expected: the journal gives other expected totals".to_owned());
+        }
         for (job_id, record) in &replayed {
             let held = self.view.tail_record(job_id);
-            let is_later = held.as_ref().is_some_and(|held| held.seq > self.view.as_of_seq);
+            let is_later = is_later(held.as_ref(), self.view.as_of_seq);
             let is_same = held.as_ref() == Some(record)
                 // A stale change of a job leaves no record in the tail.
-                || held.is_none() && read_record(&jobs, job_id)?.as_ref() == Some(record);
+                || held.is_none() && read_record(&jobs, job_id)? == *record;
             if !is_later && !is_same {
                 self.report.note(format!("tail, {job_id:?}: the journal gives another record"));
             }
         }
         for generation in &self.view.generations {
-            let unexplained = |(job_id, record): &(&JobId, &Arc<JobRecord>)| {
-                let is_ours = record.seq > self.mark.last_seq && record.seq <= self.view.as_of_seq;
+            let unexplained = |(job_id, held): &(&JobId, &Held)| {
+                let is_ours = held.as_ref().is_some_and(|record| {
+                    record.seq > self.mark.last_seq && record.seq <= self.view.as_of_seq
+                });
                 is_ours && !replayed.contains_key(*job_id)
             };
             for (job_id, _) in generation.read().records.iter().filter(unexplained) {
@@ -164,7 +178,7 @@ impl Check<'_> {
     fn counts(
         &mut self,
         mut scanned: Counts,
-        in_tail: &HashMap<JobId, Arc<JobRecord>>,
+        in_tail: &HashMap<JobId, Held>,
     ) -> Result<(), StoreError> {
         let jobs = self.view.table(JOBS)?;
         for (job_id, record) in in_tail {
@@ -174,7 +188,9 @@ impl Check<'_> {
                     StoreError::CorruptRecord { table, key, what: error.to_string() }
                 })?;
             }
-            scanned.add(&record.pipeline, record.status, 1);
+            if let Some(record) = record {
+                scanned.add(&record.pipeline, record.status, 1);
+            }
         }
         self.report.jobs = scanned.total();
         if scanned != *self.view.counts {
@@ -185,14 +201,16 @@ impl Check<'_> {
 
     fn feed(&mut self) -> Result<(), StoreError> {
         let (mut last, mut updates, mut gaps) = (None, 0, Vec::new());
-        walk_feed(self.view, 0, &mut |change| {
-            if let Some(last) = last
-                && change.seq != last + 1
-            {
-                gaps.push(format!("feed: seq {} follows {last}", change.seq));
+        walk_feed(self.view, 0, &mut |operations| {
+            for seq in operations.iter().map(Operation::seq) {
+                if let Some(last) = last
+                    && seq != last + 1
+                {
+                    gaps.push(format!("feed: seq {seq} follows {last}"));
+                }
+                last = Some(seq);
+                updates += 1;
             }
-            last = Some(change.seq);
-            updates += 1;
             true
         })?;
         gaps.into_iter().for_each(|gap| self.report.note(gap));
@@ -241,6 +259,34 @@ impl Check<'_> {
         }
         Ok(())
     }
+}
+
+/// True if the job changed after the moment that is checked. A removal has no seq to tell.
+fn is_later(held: Option<&Held>, as_of_seq: u64) -> bool {
+    match held {
+        Some(Some(record)) => record.seq > as_of_seq,
+        Some(None) => true,
+        None => false,
+    }
+}
+
+/// What is expected of pipelines, as the last fold left it.
+///
+/// # Errors
+/// [`StoreError`] if it cannot be read.
+pub fn stored_expectations(view: &View) -> Result<Expectations, StoreError> {
+    let mut expectations = Expectations::default();
+    for row in view.table(EXPECTED)?.iter().map_err(unreadable)? {
+        let (key, value) = row.map_err(unreadable)?;
+        let key = key.value();
+        let expected = decode_expected(key, value.value()).map_err(|it| it.at("expected", key))?;
+        let name = std::str::from_utf8(key).ok().and_then(|it| PipelineName::parse(it).ok());
+        let name = name.ok_or_else(|| {
+            super::codec::Broken("the key is not a pipeline".to_owned()).at("expected", key)
+        })?;
+        expectations.set(name, Some(expected));
+    }
+    Ok(expectations)
 }
 
 /// The counts as the last fold left them.

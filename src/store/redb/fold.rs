@@ -4,6 +4,8 @@
 //! many jobs writes each page once. The transaction ends with the mark "folded through batch N"; a
 //! crash before its commit leaves the old tables and the whole journal.
 
+mod timeline;
+
 use std::collections::BTreeMap;
 
 use redb::{Database, ReadableTable, Table, WriteTransaction};
@@ -11,11 +13,11 @@ use redb::{Database, ReadableTable, Table, WriteTransaction};
 use super::age::AgeClock;
 use super::codec::{
     Mark, decode_feed_block, decode_kept, decode_mark, decode_number, decode_record,
-    encode_feed_block, encode_kept, encode_mark, encode_number, encode_record,
+    encode_expected, encode_feed_block, encode_kept, encode_mark, encode_number, encode_record,
 };
 use super::schema::{
-    BY_PIPELINE, BY_STATUS, COUNTS, FEED, JOBS, KEYS, KEYS_BY_AGE, MARK_KEY, META, counts_key,
-    pipeline_prefix, seq_of, status_prefix, with_seq,
+    BY_PIPELINE, BY_STATUS, COUNTS, EXPECTED, FEED, JOBS, KEYS, KEYS_BY_AGE, MARK_KEY, META,
+    counts_key, pipeline_prefix, seq_of, status_prefix, with_seq,
 };
 use super::tail::{Appendix, Content, Generation, unreadable};
 use crate::model::{JobId, JobRecord, PipelineName, Status, TimestampMs};
@@ -42,6 +44,8 @@ pub fn fold(
     let first = content.segments.first().map_or(0, |it| it.batch_no);
     assert_eq!(first, mark.batch_no + 1, "a fold goes on where the last one ended");
     fold_jobs(&txn, &content)?;
+    timeline::fold(&txn, &content.timeline, options.timeline_rows_max)?;
+    fold_expected(&txn, &content)?;
     let now = age.now(last.updated_at);
     fold_feed(&txn, &content.segments, options, now, &mut mark)?;
     fold_keys(&txn, &content, options, now, &mut mark)?;
@@ -99,15 +103,19 @@ fn fold_jobs(txn: &WriteTransaction, content: &Content) -> Result<(), StoreError
     let mut changes = IndexChanges::default();
     let mut sorted: Vec<_> = content.records.iter().collect();
     sorted.sort_unstable_by_key(|(job_id, _)| *job_id);
-    for (job_id, record) in sorted {
+    for (job_id, held) in sorted {
         let key = job_id.as_str().as_bytes();
-        let value = encode_record(key, record);
-        let old = jobs.insert(key, value.as_slice()).map_err(unreadable)?;
-        if let Some(old) = old {
+        let old = match held {
+            Some(record) => {
+                changes.note(record, Some(job_id.clone()));
+                jobs.insert(key, encode_record(key, record).as_slice())
+            }
+            None => jobs.remove(key),
+        };
+        if let Some(old) = old.map_err(unreadable)? {
             let old = decode_record(key, old.value()).map_err(|it| it.at("jobs", key))?;
             changes.note(&old, None);
         }
-        changes.note(record, Some(job_id.clone()));
     }
     drop(jobs);
     fold_index(&mut open(txn, BY_STATUS)?, changes.by_status)?;
@@ -140,6 +148,18 @@ fn fold_index(
         match job_id {
             Some(job_id) => put(rows, &key, job_id.as_str().as_bytes())?,
             None => take(rows, &key)?,
+        }
+    }
+    Ok(())
+}
+
+fn fold_expected(txn: &WriteTransaction, content: &Content) -> Result<(), StoreError> {
+    let mut rows = open(txn, EXPECTED)?;
+    for (pipeline, expected) in &content.expected {
+        let key = pipeline.as_str().as_bytes();
+        match expected {
+            Some(expected) => put(&mut rows, key, &encode_expected(key, *expected))?,
+            None => take(&mut rows, key)?,
         }
     }
     Ok(())

@@ -21,6 +21,7 @@ mod page;
 mod reader;
 mod schema;
 mod tail;
+mod timeline;
 mod writer;
 
 pub use open::open;

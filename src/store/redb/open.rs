@@ -7,23 +7,24 @@ use std::sync::Arc;
 use redb::backends::FileBackend;
 use redb::{
     Builder, Database, DatabaseError, ReadableDatabase, ReadableTableMetadata, StorageError,
+    WriteTransaction,
 };
 
 use super::age::AgeClock;
-use super::check::{mark, stored_counts};
+use super::check::{mark, stored_counts, stored_expectations};
 use super::codec::{Mark, Segment, decode_identity, encode_identity};
-use super::directory::{Directory, FORMAT_VERSION, JOURNAL, TABLES, WAY_BACK, damaged, failed};
+use super::directory::{
+    Directory, FORMAT_VERSION, FORMAT_VERSION_READ_FROM, Identity, JOURNAL, TABLES, WAY_BACK,
+    damaged, failed,
+};
 use super::disk::{Disk, DiskCounters, Hold};
 use super::folder::{FoldWork, Folder};
 use super::journal::Journal;
 use super::reader::RedbReader;
-use super::schema::{
-    BY_PIPELINE, BY_STATUS, COUNTS, FEED, IDENTITY, IDENTITY_KEY, JOBS, KEYS, KEYS_BY_AGE, META,
-    SEGMENTS,
-};
-use super::tail::{Publication, Tail, read_record, unreadable};
+use super::schema::{IDENTITY, IDENTITY_KEY, JOBS, OF_TABLES, SEGMENTS};
+use super::tail::{Base, Publication, Tail, read_record, unreadable};
 use super::writer::{RedbWriter, appendix};
-use crate::model::{Counts, TimestampMs, apply};
+use crate::model::{Expectations, TimestampMs};
 use crate::store::{OpenError, OpenHooks, Sides, StoreError, StoreOptions};
 
 /// The journal's part of the page cache: its pages are written once and not read again.
@@ -39,15 +40,15 @@ const JOURNAL_CACHE_PART: usize = 8;
 pub fn open(options: StoreOptions, hooks: OpenHooks) -> Result<Sides, OpenError> {
     let directory = Directory::lock(&options.directory)?;
     (hooks.progress)(0);
-    let (store_id, files) = match directory.store_id()? {
-        Some(store_id) => {
-            let files = Files::open(&directory, &store_id, &options, &hooks)?;
-            (store_id, files)
+    let (Identity { store_id, format }, files) = match directory.identity()? {
+        Some(identity) => {
+            let files = Files::open(&directory, &identity.store_id, &options, &hooks)?;
+            (identity, files)
         }
         None => {
             let store_id = uuid::Uuid::now_v7().to_string();
             let files = Files::create(&directory, &store_id, &options)?;
-            (store_id, files)
+            (Identity { store_id, format: FORMAT_VERSION }, files)
         }
     };
     (hooks.progress)(70);
@@ -56,9 +57,13 @@ pub fn open(options: StoreOptions, hooks: OpenHooks) -> Result<Sides, OpenError>
     let journal =
         Journal::new(journal, options.trim_segments_max).map_err(|it| closed(&path, it))?;
     let tables = Arc::new(tables);
-    let (tail, mark) = restore(&directory, &journal, &tables, &hooks)?;
+    let (tail, mark) = restore(&directory, &journal, &tables, &hooks, format)?;
     for (name, hold) in [JOURNAL, TABLES].into_iter().zip(holds) {
         hold.release().map_err(|error| failed(&directory.path_of(name), error))?;
+    }
+    if format < FORMAT_VERSION {
+        make_tables(&tables, None).map_err(|it| failed(&directory.path_of(TABLES), it))?;
+        directory.raise_format(&store_id)?;
     }
     let (tail, directory) = (Arc::new(tail), Arc::new(directory));
     let age = Arc::new(AgeClock::default());
@@ -72,6 +77,7 @@ pub fn open(options: StoreOptions, hooks: OpenHooks) -> Result<Sides, OpenError>
         journal_disk,
         tables_disk,
         kept_age_max: options.idempotency_age_max,
+        kinds: options.kinds.clone(),
         store_id,
         age: age.clone(),
         _directory: directory.clone(),
@@ -109,23 +115,10 @@ impl Files {
     ) -> Result<Self, OpenError> {
         directory.begin()?;
         let files = Self::with(directory, options, |name| directory.create_file(name))?;
-        let tables = [JOBS, BY_STATUS, BY_PIPELINE, FEED, COUNTS, KEYS, KEYS_BY_AGE, META];
-        for (name, db, definitions) in
-            [(JOURNAL, &files.journal, &[SEGMENTS][..]), (TABLES, &files.tables, &tables[..])]
-        {
-            let path = directory.path_of(name);
-            let make = || -> Result<(), redb::Error> {
-                let mut txn = db.begin_write()?;
-                txn.set_quick_repair(name == TABLES);
-                for definition in definitions {
-                    txn.open_table(*definition)?;
-                }
-                let identity = encode_identity(IDENTITY_KEY, FORMAT_VERSION, store_id);
-                txn.open_table(IDENTITY)?.insert(IDENTITY_KEY, identity.as_slice())?;
-                Ok(txn.commit()?)
-            };
-            make().map_err(|error| failed(&path, error))?;
-        }
+        make_journal(&files.journal, store_id)
+            .map_err(|it| failed(&directory.path_of(JOURNAL), it))?;
+        make_tables(&files.tables, Some(store_id))
+            .map_err(|it| failed(&directory.path_of(TABLES), it))?;
         for hold in &files.holds {
             hold.release().map_err(|error| failed(&options.directory, error))?;
         }
@@ -168,6 +161,32 @@ impl Files {
         let holds = [held_journal, held_tables];
         Ok(Self { journal, tables, journal_disk, tables_disk, holds })
     }
+}
+
+fn make_journal(db: &Database, store_id: &str) -> Result<(), redb::Error> {
+    let txn = db.begin_write()?;
+    txn.open_table(SEGMENTS)?;
+    write_identity(&txn, store_id)?;
+    Ok(txn.commit()?)
+}
+
+/// Makes the tables that are missing; with the identity of a new store, or in an older one.
+fn make_tables(db: &Database, store_id: Option<&str>) -> Result<(), redb::Error> {
+    let mut txn = db.begin_write()?;
+    txn.set_quick_repair(true);
+    for definition in OF_TABLES {
+        txn.open_table(definition)?;
+    }
+    if let Some(store_id) = store_id {
+        write_identity(&txn, store_id)?;
+    }
+    Ok(txn.commit()?)
+}
+
+fn write_identity(txn: &WriteTransaction, store_id: &str) -> Result<(), redb::Error> {
+    let identity = encode_identity(IDENTITY_KEY, FORMAT_VERSION, store_id);
+    txn.open_table(IDENTITY)?.insert(IDENTITY_KEY, identity.as_slice())?;
+    Ok(())
 }
 
 /// Opens a file with redb, every page verified. Nothing is written to it before the release.
@@ -213,8 +232,11 @@ fn check_identity(db: &Database, path: &Path, store_id: &str) -> Result<(), Open
     let bytes = bytes.ok_or_else(|| damaged(path, "it names no store", WAY_BACK))?;
     let identity = decode_identity(IDENTITY_KEY, &bytes);
     let (version, id) = identity.map_err(|it| damaged(path, &it.0, WAY_BACK))?;
-    if version != FORMAT_VERSION {
-        let what = format!("its format is {version}, this build reads {FORMAT_VERSION}");
+    if !(FORMAT_VERSION_READ_FROM..=FORMAT_VERSION).contains(&version) {
+        let what = format!(
+            "its format is {version}, this build reads {FORMAT_VERSION_READ_FROM} to \
+             {FORMAT_VERSION}"
+        );
         return Err(damaged(path, &what, "open it with the build that wrote it"));
     }
     if id != store_id {
@@ -237,13 +259,19 @@ fn restore(
     journal: &Journal,
     tables: &Arc<Database>,
     hooks: &OpenHooks,
+    format: u32,
 ) -> Result<(Tail, Mark), OpenError> {
     let tables_path = directory.path_of(TABLES);
     let in_tables = |error| closed(&tables_path, error);
-    let tail = Tail::new(tables.clone(), Counts::default(), 0, TimestampMs(0));
+    let tail = Tail::new(tables.clone(), Base::default());
     let view = tail.view().map_err(in_tables)?;
     let mark = mark(&view).map_err(in_tables)?;
     let counts = stored_counts(&view).map_err(in_tables)?;
+    let expectations = match format {
+        // It has no such table yet.
+        1 => Expectations::default(),
+        _ => stored_expectations(&view).map_err(in_tables)?,
+    };
     let jobs = view.table(JOBS).and_then(|jobs| jobs.len().map_err(unreadable));
     let jobs = jobs.map_err(in_tables)?;
     if counts.total() != jobs {
@@ -260,7 +288,8 @@ fn restore(
         );
         return Err(damaged(&journal_path, &what, WAY_BACK));
     }
-    let tail = Tail::new(tables.clone(), counts, mark.last_seq, TimestampMs(mark.updated_at));
+    let (last_seq, updated_at) = (mark.last_seq, TimestampMs(mark.updated_at));
+    let tail = Tail::new(tables.clone(), Base { counts, expectations, last_seq, updated_at });
     let (mut batch_no, mut last_seq) = (mark.batch_no, mark.last_seq);
     let (total, from) = ((last - mark.batch_no).max(1), mark.batch_no);
     let replayed = journal.replay(mark.batch_no, |number, segment, bytes| {
@@ -271,7 +300,7 @@ fn restore(
             );
             return Err(corrupt(number, what));
         }
-        (batch_no, last_seq) = (number, last_seq + segment.changes.len() as u64);
+        (batch_no, last_seq) = (number, last_seq + segment.operations.len() as u64);
         let done = u8::try_from((number - from) * 30 / total).unwrap_or(30);
         (hooks.progress)(70 + done.min(30));
         replay(&tail, number, segment, bytes)
@@ -294,25 +323,25 @@ fn replay(
     let view = tail.view()?;
     let jobs = view.table(JOBS)?;
     let mut records = std::collections::HashMap::new();
-    for change in &segment.changes {
-        let before =
-            match records.remove(&change.job_id).or_else(|| view.tail_record(&change.job_id)) {
-                Some(record) => Some(record),
-                None => read_record(&jobs, &change.job_id)?,
-            };
-        if before.as_ref().map(|it| it.status) != change.previous {
-            let what = format!("seq {} does not follow the status in the tables", change.seq);
+    for operation in &segment.operations {
+        let Some(job_id) = operation.job_id() else { continue };
+        let before = match records.remove(job_id).or_else(|| view.tail_record(job_id)) {
+            Some(held) => held,
+            None => read_record(&jobs, job_id)?,
+        };
+        if before.as_ref().map(|it| it.status) != operation.previous() {
+            let what = format!("seq {} does not follow the status in the tables", operation.seq());
             return Err(corrupt(batch_no, what));
         }
-        let after = apply(before.map(Arc::unwrap_or_clone), change, segment.updated_at);
-        records.insert(change.job_id.clone(), Arc::new(after));
+        let after = operation.apply(before.map(Arc::unwrap_or_clone), segment.updated_at);
+        records.insert(job_id.clone(), after.map(Arc::new));
     }
     drop((jobs, view));
     // A stale change leaves the record as it was, and in the tables.
-    records.retain(|_, record| record.seq >= segment.first_seq);
+    records.retain(|_, held| held.as_ref().is_none_or(|it| it.seq >= segment.first_seq));
     let appendix = appendix(batch_no, &segment, bytes);
-    let Segment { changes, keys, .. } = segment;
-    let published = tail.publish(Publication { appendix, changes, records, keys });
+    let Segment { operations, keys, .. } = segment;
+    let published = tail.publish(Publication { appendix, operations, records, keys });
     published.map_err(|error| corrupt(batch_no, error.to_string()))
 }
 

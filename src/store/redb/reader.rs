@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use redb::ReadableTable as _;
+
 use super::age::AgeClock;
 use super::check::check;
 use super::codec::{decode_feed_block, decode_kept, decode_segment};
@@ -10,9 +12,13 @@ use super::directory::Directory;
 use super::disk::DiskCounters;
 use super::folder::FolderStatus;
 use super::page::page;
-use super::schema::{FEED, KEYS};
-use super::tail::{Tail, View, unreadable};
-use crate::model::{Change, Counts, JobId, JobRecord, Page, PageQuery, TimestampMs};
+use super::schema::{FEED, JOBS, KEYS, seq_of};
+use super::tail::{Appendix, Tail, View, unreadable};
+use super::timeline::timeline;
+use crate::model::{
+    Counts, Expectations, FeedPage, JobId, JobRecord, Kinds, Lookup, Operation, Page, PageQuery,
+    Timeline, TimelineQuery, TimestampMs,
+};
 use crate::store::{CheckReport, KeptAnswer, ReadStore, StoreError, StoreStats};
 
 /// The shared read side of a store on disk.
@@ -23,6 +29,7 @@ pub struct RedbReader {
     pub(super) journal_disk: DiskCounters,
     pub(super) tables_disk: DiskCounters,
     pub(super) kept_age_max: Duration,
+    pub(super) kinds: Kinds,
     pub(super) store_id: String,
     pub(super) age: Arc<AgeClock>,
     /// The directory stays locked as long as somebody may read it.
@@ -34,22 +41,42 @@ impl ReadStore for RedbReader {
         self.tail.record(job_id)
     }
 
+    fn lookup(&self, job_ids: &[JobId]) -> Result<Lookup, StoreError> {
+        let view = self.tail.view()?;
+        let jobs = view.table(JOBS)?;
+        let record = |job_id| view.record(&jobs, job_id);
+        let records = job_ids.iter().map(record).collect::<Result<_, _>>()?;
+        Ok(Lookup { records, as_of_seq: view.as_of_seq })
+    }
+
     fn page(&self, query: &PageQuery) -> Result<Page, StoreError> {
-        page(&self.tail.view()?, query)
+        page(&self.tail.view()?, query, &self.kinds)
     }
 
     fn counts(&self) -> (Arc<Counts>, u64) {
         self.tail.counts()
     }
 
-    fn feed(&self, after: u64, limit: usize) -> Result<Vec<Change>, StoreError> {
-        let mut feed = Vec::new();
-        walk_feed(&self.tail.view()?, after, &mut |change| {
-            feed.push(change);
-            feed.len() < limit
+    fn expectations(&self) -> Arc<Expectations> {
+        self.tail.expectations()
+    }
+
+    fn updated_at(&self) -> TimestampMs {
+        self.tail.updated_at()
+    }
+
+    fn feed(&self, after: u64, limit: usize) -> Result<FeedPage, StoreError> {
+        let view = self.tail.view()?;
+        let mut operations = Vec::new();
+        walk_feed(&view, after, &mut |mut more| {
+            operations.append(&mut more);
+            operations.len() < limit
         })?;
-        feed.truncate(limit);
-        Ok(feed)
+        Ok(FeedPage { operations, first_held: first_held(&view)?, as_of_seq: view.as_of_seq })
+    }
+
+    fn timeline(&self, query: &TimelineQuery) -> Result<Timeline, StoreError> {
+        timeline(&self.tail.view()?, query)
     }
 
     fn kept_answer(&self, key: &str, now: TimestampMs) -> Result<Option<KeptAnswer>, StoreError> {
@@ -98,25 +125,43 @@ impl ReadStore for RedbReader {
     }
 }
 
-/// Hands on every change after seq `after`, in order, until `take` says no.
+/// The first seq that the feed holds; one above the last if it holds none.
+fn first_held(view: &View) -> Result<u64, StoreError> {
+    let feed = view.table(FEED)?;
+    if let Some((key, _)) = feed.first().map_err(unreadable)? {
+        return Ok(seq_of(key.value()).unwrap_or(u64::MAX));
+    }
+    let is_full = |it: &&Appendix| it.last_seq >= it.first_seq;
+    let oldest = view.generations.iter().rev().find_map(|generation| {
+        generation.read().segments.iter().find(is_full).map(|it| it.first_seq)
+    });
+    // What is published later than this view is not in it.
+    Ok(oldest.unwrap_or(u64::MAX).min(view.as_of_seq + 1))
+}
+
+/// Hands on the operations after seq `after`, in order and by segments, until `take` says no.
 ///
 /// # Errors
 /// [`StoreError`] if a block or a segment cannot be read.
 pub fn walk_feed(
     view: &View,
     after: u64,
-    take: &mut dyn FnMut(Change) -> bool,
+    take: &mut dyn FnMut(Vec<Operation>) -> bool,
 ) -> Result<(), StoreError> {
     // Moves on with the walk: a folded generation that is not yet dropped is not handed on twice.
     let mut after = after;
     let feed = view.table(FEED)?;
     let key = after.saturating_add(1).to_be_bytes();
-    // The block that holds the first change wanted begins at or before it.
+    // The block that holds the first operation wanted begins at or before it.
     let from = feed.range(..=key.as_slice()).map_err(unreadable)?.next_back().transpose();
     let from = from.map_err(unreadable)?.map_or(key.to_vec(), |(key, _)| key.value().to_vec());
     for row in feed.range(from.as_slice()..).map_err(unreadable)? {
         let (key, value) = row.map_err(unreadable)?;
-        for (batch_no, segment) in segments(key.value(), value.value())? {
+        let (last_seq, segments) = segments(key.value(), value.value(), after)?;
+        if last_seq <= after {
+            continue;
+        }
+        for (batch_no, segment) in segments {
             if !hand_on(batch_no, &segment, &mut after, take)? {
                 return Ok(());
             }
@@ -124,10 +169,15 @@ pub fn walk_feed(
     }
     for generation in view.generations.iter().rev() {
         // The lock is not held while segments are decoded.
-        let wanted = |it: &&super::tail::Appendix| {
-            it.last_seq > after && it.last_seq >= it.first_seq && it.last_seq <= view.as_of_seq
+        let segments: Vec<Appendix> = {
+            let content = generation.read();
+            // Sorted by seq, so that a reader at the head looks at the last ones alone.
+            let place = content.segments.partition_point(|it| it.last_seq <= after);
+            let later = content.segments.get(place..).unwrap_or_default();
+            let is_wanted =
+                |it: &&Appendix| it.last_seq >= it.first_seq && it.last_seq <= view.as_of_seq;
+            later.iter().filter(is_wanted).cloned().collect()
         };
-        let segments: Vec<_> = generation.read().segments.iter().filter(wanted).cloned().collect();
         for segment in segments {
             if !hand_on(segment.batch_no, &segment.bytes, &mut after, take)? {
                 return Ok(());
@@ -141,27 +191,26 @@ fn hand_on(
     batch_no: u64,
     bytes: &[u8],
     after: &mut u64,
-    take: &mut dyn FnMut(Change) -> bool,
+    take: &mut dyn FnMut(Vec<Operation>) -> bool,
 ) -> Result<bool, StoreError> {
     let segment = decode_segment(batch_no, bytes);
     let segment = segment.map_err(|it| it.at("feed", &batch_no.to_be_bytes()))?;
-    for change in segment.changes {
-        if change.seq <= *after {
-            continue;
-        }
-        *after = change.seq;
-        if !take(change) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    let mut operations = segment.operations;
+    operations.retain(|it| it.seq() > *after);
+    let Some(last) = operations.last() else { return Ok(true) };
+    *after = last.seq();
+    Ok(take(operations))
 }
 
-/// The segments of a block of the feed, with their batch numbers.
-fn segments(key: &[u8], block: &[u8]) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+/// The last seq of a block of the feed, and its segments with their batch numbers; none if all of
+/// them end at or before `after`.
+fn segments(key: &[u8], block: &[u8], after: u64) -> Result<Block, StoreError> {
     let corrupt =
         |what: String| StoreError::CorruptRecord { table: "feed", key: format!("{key:?}"), what };
-    let (.., frame) = decode_feed_block(key, block).map_err(|it| it.at("feed", key))?;
+    let (_, last_seq, frame) = decode_feed_block(key, block).map_err(|it| it.at("feed", key))?;
+    if last_seq <= after {
+        return Ok((last_seq, Vec::new()));
+    }
     let raw = zstd::stream::decode_all(frame).map_err(|error| corrupt(error.to_string()))?;
     let mut rest = raw.as_slice();
     let mut segments = Vec::new();
@@ -174,5 +223,8 @@ fn segments(key: &[u8], block: &[u8]) -> Result<Vec<(u64, Vec<u8>)>, StoreError>
         segments.push((u64::from_le_bytes(*batch_no), segment.to_vec()));
         rest = after;
     }
-    Ok(segments)
+    Ok((last_seq, segments))
 }
+
+/// The last seq of a block, and its segments with their batch numbers.
+type Block = (u64, Vec<(u64, Vec<u8>)>);

@@ -6,7 +6,7 @@
 
 use redb::TableDefinition;
 
-use crate::model::{PipelineName, Status};
+use crate::model::{PipelineName, Resolution, Status};
 
 type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
@@ -27,15 +27,64 @@ pub const BY_PIPELINE: Table = TableDefinition::new("by_pipeline");
 pub const FEED: Table = TableDefinition::new("feed");
 /// tables.redb: one row per pipeline and status in use. Key: pipeline, zero, status. Value: number.
 pub const COUNTS: Table = TableDefinition::new("counts");
+/// tables.redb: one row per resolution, step, pipeline and status that saw something; all pipelines
+/// together stand under the empty name. Key: resolution (1 byte), step since 1970 (4 bytes),
+/// pipeline, zero, status. Value: updates and net change.
+pub const TIMELINE: Table = TableDefinition::new("timeline");
+/// tables.redb: one row per pipeline of which something is expected. Key: pipeline. Value: the
+/// expected total, and the seq that reached it.
+pub const EXPECTED: Table = TableDefinition::new("expected");
 /// tables.redb: one row per kept answer. Key: the idempotency key. Value: its ordinal, the answer.
 pub const KEYS: Table = TableDefinition::new("keys");
 /// tables.redb: one row per kept answer. Key: ordinal. Value: the idempotency key, plain.
 pub const KEYS_BY_AGE: Table = TableDefinition::new("keys_by_age");
-/// tables.redb: one row. Key: `mark`. Value: how far the journal is folded.
+/// tables.redb: two rows. Key: `mark`. Value: how far the journal is folded. Key: `timeline`.
+/// Value: the size of the timeline; missing before the first fold.
 pub const META: Table = TableDefinition::new("meta");
 
 pub const IDENTITY_KEY: &[u8] = b"identity";
 pub const MARK_KEY: &[u8] = b"mark";
+pub const TIMELINE_KEY: &[u8] = b"timeline";
+
+/// All tables of tables.redb, besides [`IDENTITY`].
+pub const OF_TABLES: [Table; 10] =
+    [JOBS, BY_STATUS, BY_PIPELINE, FEED, COUNTS, TIMELINE, EXPECTED, KEYS, KEYS_BY_AGE, META];
+
+/// `resolution step`: the rows of one step in [`TIMELINE`].
+pub fn step_prefix(resolution: Resolution, step: u32) -> [u8; 5] {
+    let resolution = match resolution {
+        Resolution::Minute => 0,
+        Resolution::Hour => 1,
+        Resolution::Day => 2,
+    };
+    let [a, b, c, d] = step.to_be_bytes();
+    [resolution, a, b, c, d]
+}
+
+/// `resolution step pipeline 0`: the rows of one pipeline, or (`None`) of all together.
+pub fn tally_prefix(resolution: Resolution, step: u32, pipeline: Option<&PipelineName>) -> Vec<u8> {
+    let mut key = Vec::with_capacity(104);
+    key.extend_from_slice(&step_prefix(resolution, step));
+    key.extend_from_slice(pipeline.map_or(b"", |name| name.as_str().as_bytes()));
+    key.push(0);
+    key
+}
+
+/// The step of a row of [`TIMELINE`]; `None` if the key is too short.
+pub fn step_of(key: &[u8]) -> Option<u32> {
+    key.get(1..5)?.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))
+}
+
+/// Pipeline (`None`: all together) and status of a row of [`TIMELINE`]; `None` if it is not one.
+pub fn parse_tally_key(key: &[u8]) -> Option<(Option<PipelineName>, Status)> {
+    let text = std::str::from_utf8(key.get(5..)?).ok()?;
+    let (pipeline, status) = text.split_once('\0')?;
+    let pipeline = match pipeline {
+        "" => None,
+        name => Some(PipelineName::parse(name).ok()?),
+    };
+    Some((pipeline, Status::parse(status).ok()?))
+}
 
 /// `status 0`: the rows of one status in [`BY_STATUS`].
 pub fn status_prefix(status: Status) -> Vec<u8> {

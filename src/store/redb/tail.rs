@@ -9,63 +9,21 @@
 //! and do no I/O under it. A reader keeps the generations that it saw: what is added to them later
 //! has a seq above its `as_of_seq`.
 
-use std::collections::HashMap;
+mod generation;
+mod ids;
+mod index;
+
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition};
 
+pub use generation::{Appendix, Content, Generation, Held, Publication, Tallies};
+pub use index::{Stream, is_alive};
+
 use super::codec::decode_record;
 use super::schema::JOBS;
-use crate::model::{Change, Counts, JobId, JobRecord, Miscounted, TimestampMs};
-use crate::store::{KeptAnswer, StoreError};
-
-/// The batches since the last rotation.
-#[derive(Debug, Default)]
-pub struct Generation {
-    content: RwLock<Content>,
-}
-
-#[derive(Debug, Default)]
-pub struct Content {
-    pub records: HashMap<JobId, Arc<JobRecord>>,
-    /// Which job a seq changed, in the order of seqs. A job changed again stands here twice; only
-    /// the entry with the seq of its record counts.
-    pub log: Vec<(u64, JobId)>,
-    pub segments: Vec<Appendix>,
-    pub keys: HashMap<Box<str>, Arc<KeptAnswer>>,
-    /// Bytes of segments, records, log and keys.
-    pub weight_bytes: usize,
-}
-
-/// A segment as it stands in the journal.
-#[derive(Clone, Debug)]
-pub struct Appendix {
-    pub batch_no: u64,
-    pub first_seq: u64,
-    /// `first_seq - 1` if the segment holds no change.
-    pub last_seq: u64,
-    pub updated_at: TimestampMs,
-    pub bytes: Arc<[u8]>,
-}
-
-impl Generation {
-    pub fn read(&self) -> RwLockReadGuard<'_, Content> {
-        self.content.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, Content> {
-        self.content.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One durable batch, ready to be seen.
-#[derive(Debug)]
-pub struct Publication {
-    pub appendix: Appendix,
-    pub changes: Vec<Change>,
-    pub records: HashMap<JobId, Arc<JobRecord>>,
-    pub keys: Vec<(Box<str>, KeptAnswer)>,
-}
+use crate::model::{Counts, Expectations, JobId, JobRecord, Miscounted, TimestampMs};
+use crate::store::StoreError;
 
 /// The present, shared by the writer, the folder and all readers.
 #[derive(Debug)]
@@ -79,21 +37,32 @@ struct Present {
     active: Arc<Generation>,
     folding: Option<Arc<Generation>>,
     counts: Arc<Counts>,
+    expectations: Arc<Expectations>,
     last_seq: u64,
     updated_at: TimestampMs,
     /// `None` once the store is closed.
     tables: Option<Arc<Database>>,
 }
 
+/// What the tables have, before the journal is replayed.
+#[derive(Debug, Default)]
+pub struct Base {
+    pub counts: Counts,
+    pub expectations: Expectations,
+    pub last_seq: u64,
+    pub updated_at: TimestampMs,
+}
+
 impl Tail {
     /// The present as the tables have it, before the journal is replayed.
-    pub fn new(tables: Arc<Database>, counts: Counts, last_seq: u64, at: TimestampMs) -> Self {
+    pub fn new(tables: Arc<Database>, base: Base) -> Self {
         let present = Present {
             active: Arc::default(),
             folding: None,
-            counts: Arc::new(counts),
-            last_seq,
-            updated_at: at,
+            counts: Arc::new(base.counts),
+            expectations: Arc::new(base.expectations),
+            last_seq: base.last_seq,
+            updated_at: base.updated_at,
             tables: Some(tables),
         };
         Self { present: RwLock::new(present) }
@@ -112,27 +81,20 @@ impl Tail {
     /// # Errors
     /// [`Miscounted`]: the stored counts are wrong. Nothing may be published after that.
     pub fn publish(&self, batch: Publication) -> Result<(), Miscounted> {
-        let mut log: Vec<_> = batch.records.iter().map(|(id, it)| (it.seq, id.clone())).collect();
-        log.sort_unstable_by_key(|(seq, _)| *seq);
+        let mut batch = batch;
+        let mut rows: Vec<_> = std::mem::take(&mut batch.records).into_iter().collect();
+        rows.sort_unstable_by_key(|(_, held)| held.as_ref().map(|record| record.seq));
+        let tallies = generation::tallies(&batch.operations, batch.appendix.updated_at);
         let mut present = self.write();
+        let present = &mut *present;
         let counts = Arc::make_mut(&mut present.counts);
-        batch.changes.iter().try_for_each(|change| counts.change(change))?;
+        batch.operations.iter().try_for_each(|operation| counts.apply(operation))?;
+        for operation in batch.operations.iter().filter(|it| Expectations::are_changed_by(it)) {
+            Arc::make_mut(&mut present.expectations).apply(operation);
+        }
         present.last_seq = batch.appendix.last_seq;
         present.updated_at = batch.appendix.updated_at;
-        let mut content = present.active.write();
-        let log_bytes = log.len() * size_of::<(u64, JobId)>();
-        content.weight_bytes += batch.appendix.bytes.len() + log_bytes;
-        content.segments.push(batch.appendix);
-        content.log.append(&mut log);
-        for (key, answer) in batch.keys {
-            content.weight_bytes += key.len() + answer.weight_bytes();
-            content.keys.insert(key, Arc::new(answer));
-        }
-        for (job_id, record) in batch.records {
-            content.weight_bytes += record.weight_bytes() + job_id.as_str().len();
-            let old = content.records.insert(job_id, record);
-            content.weight_bytes -= old.map_or(0, |old| old.weight_bytes());
-        }
+        present.active.write().add(batch, rows, tallies, &present.expectations);
         Ok(())
     }
 
@@ -181,6 +143,14 @@ impl Tail {
         (present.counts.clone(), present.last_seq)
     }
 
+    pub fn expectations(&self) -> Arc<Expectations> {
+        self.read().expectations.clone()
+    }
+
+    pub fn updated_at(&self) -> TimestampMs {
+        self.read().updated_at
+    }
+
     /// The present moment. No I/O beyond `begin_read`.
     ///
     /// # Errors
@@ -195,6 +165,7 @@ impl Tail {
             as_of_seq: present.last_seq,
             updated_at: present.updated_at,
             counts: present.counts.clone(),
+            expectations: present.expectations.clone(),
             generations: std::iter::once(present.active.clone()).chain(folding).collect(),
             snapshot,
         })
@@ -207,8 +178,8 @@ impl Tail {
     pub fn record(&self, job_id: &JobId) -> Result<Option<Arc<JobRecord>>, StoreError> {
         let present = self.read();
         for generation in std::iter::once(&present.active).chain(&present.folding) {
-            if let Some(record) = generation.read().records.get(job_id) {
-                return Ok(Some(record.clone()));
+            if let Some(held) = generation.read().records.get(job_id) {
+                return Ok(held.clone());
             }
         }
         let tables = present.tables.as_ref();
@@ -230,6 +201,7 @@ pub struct View {
     pub as_of_seq: u64,
     pub updated_at: TimestampMs,
     pub counts: Arc<Counts>,
+    pub expectations: Arc<Expectations>,
     /// The newest first.
     pub generations: Vec<Arc<Generation>>,
     pub snapshot: ReadTransaction,
@@ -246,9 +218,24 @@ impl View {
         open_table(&self.snapshot, definition)
     }
 
-    /// The record of a job in the tail; it may be newer than `as_of_seq`.
-    pub fn tail_record(&self, job_id: &JobId) -> Option<Arc<JobRecord>> {
+    /// What the tail has of a job; it may be newer than `as_of_seq`. `None`: the tables may know.
+    pub fn tail_record(&self, job_id: &JobId) -> Option<Held> {
         self.generations.iter().find_map(|it| it.read().records.get(job_id).cloned())
+    }
+
+    /// The record of a job.
+    ///
+    /// # Errors
+    /// As for [`read_record`].
+    pub fn record(
+        &self,
+        jobs: &SnapshotTable,
+        job_id: &JobId,
+    ) -> Result<Option<Arc<JobRecord>>, StoreError> {
+        match self.tail_record(job_id) {
+            Some(held) => Ok(held),
+            None => read_record(jobs, job_id),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use super::directory::Directory;
 use super::folder::Folder;
 use super::journal::Journal;
 use super::schema::JOBS;
-use super::tail::{Appendix, Publication, Tail, read_record, unreadable};
+use super::tail::{Appendix, Publication, Tail, unreadable};
 use crate::model::{Request, TimestampMs};
 use crate::store::batch::{Decided, Ground, decide};
 use crate::store::{AppendError, Appended, StoreError, StoreOptions, WriteStore};
@@ -42,6 +42,7 @@ impl WriteStore for RedbWriter {
         let ground = Ground {
             kinds: &self.options.kinds,
             counts: &view.counts,
+            expectations: &view.expectations,
             pipelines_max: self.options.pipelines_max,
             statuses_max: self.options.statuses_max,
             last_seq: view.as_of_seq,
@@ -49,10 +50,7 @@ impl WriteStore for RedbWriter {
             updated_at: now.max(view.updated_at),
         };
         let jobs = view.table(JOBS)?;
-        let decided = decide(batch, &ground, |job_id| match view.tail_record(job_id) {
-            Some(record) => Ok(Some(record)),
-            None => read_record(&jobs, job_id),
-        })?;
+        let decided = decide(batch, &ground, |job_id| view.record(&jobs, job_id))?;
         let (last_seq, updated_at) = (ground.last_seq, ground.updated_at);
         self.age.begin(updated_at);
         drop((jobs, view));
@@ -111,16 +109,16 @@ impl RedbWriter {
         updated_at: TimestampMs,
         folded_through: u64,
     ) -> Result<Appended, AppendError> {
-        let Decided { changes, records, answers, keys, started } = decided;
+        let Decided { operations, records, answers, keys, started } = decided;
         let batch_no = self.journal.last() + 1;
-        let segment = Segment { first_seq: last_seq + 1, updated_at, changes, keys };
+        let segment = Segment { first_seq: last_seq + 1, updated_at, operations, keys };
         let bytes = encode_segment(batch_no, &segment);
         if let Err(error) = self.journal.append(&bytes, folded_through) {
             self.failure = Some(error.clone());
             return Err(AppendError::Unknown(error));
         }
         self.has_appended = true;
-        let durable_seq = last_seq + segment.changes.len() as u64;
+        let durable_seq = last_seq + segment.operations.len() as u64;
         let appended = Appended {
             answers,
             started,
@@ -130,8 +128,8 @@ impl RedbWriter {
             is_committed: true,
         };
         let appendix = appendix(batch_no, &segment, bytes.into());
-        let Segment { changes, keys, .. } = segment;
-        let published = self.tail.publish(Publication { appendix, changes, records, keys });
+        let Segment { operations, keys, .. } = segment;
+        let published = self.tail.publish(Publication { appendix, operations, records, keys });
         published.expect("the counts have every job that the records have");
         Ok(appended)
     }
@@ -140,7 +138,7 @@ impl RedbWriter {
     /// active one has no room for the batch, and waits for the last fold if that still goes on.
     fn make_room(&mut self, decided: &Decided) -> Result<(), StoreError> {
         let (jobs, bytes) = self.tail.active_size();
-        let records = decided.records.values().map(|it| it.weight_bytes());
+        let records = decided.records.values().flatten().map(|it| it.weight_bytes());
         let is_room = jobs + decided.records.len() <= self.options.tail_jobs_max
             && bytes + records.sum::<usize>() <= self.options.tail_bytes_max;
         if is_room || bytes == 0 {
@@ -191,7 +189,7 @@ pub fn appendix(batch_no: u64, segment: &Segment, bytes: Arc<[u8]>) -> Appendix 
     Appendix {
         batch_no,
         first_seq: segment.first_seq,
-        last_seq: segment.first_seq + segment.changes.len() as u64 - 1,
+        last_seq: segment.first_seq + segment.operations.len() as u64 - 1,
         updated_at: segment.updated_at,
         bytes,
     }

@@ -21,7 +21,7 @@ pub use kept::{decode_kept, encode_kept};
 pub use record::{decode_record, encode_record};
 pub use segment::{Segment, decode_segment, encode_segment};
 
-use crate::model::{Kind, Labels, PipelineName, Status};
+use crate::model::{Expected, Kind, Labels, PipelineName, Status, Tally};
 use crate::store::StoreError;
 
 /// The version that every value is written with.
@@ -101,6 +101,42 @@ pub struct Mark {
     pub keys_next: u64,
     /// Stored bytes of the feed.
     pub feed_bytes: u64,
+}
+
+/// How much the timeline holds, by resolution.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, SchemaWrite, SchemaRead)]
+#[cfg_attr(test, derive(serde::Deserialize))]
+pub struct TimelineMark {
+    pub rows: [u64; 3],
+    pub steps: [u64; 3],
+}
+
+pub fn encode_timeline_mark(key: &[u8], mark: &TimelineMark) -> Vec<u8> {
+    seal(key, mark)
+}
+
+pub fn decode_timeline_mark(key: &[u8], bytes: &[u8]) -> Result<TimelineMark, Broken> {
+    unseal(key, bytes)
+}
+
+/// Updates and net change of one status within one step.
+pub fn encode_tally(key: &[u8], tally: Tally) -> Vec<u8> {
+    seal(key, &(tally.updates, tally.net))
+}
+
+pub fn decode_tally(key: &[u8], bytes: &[u8]) -> Result<Tally, Broken> {
+    let (updates, net) = unseal(key, bytes)?;
+    Ok(Tally { updates, net })
+}
+
+/// What is expected of one pipeline.
+pub fn encode_expected(key: &[u8], expected: Expected) -> Vec<u8> {
+    seal(key, &(expected.total, expected.finished_seq))
+}
+
+pub fn decode_expected(key: &[u8], bytes: &[u8]) -> Result<Expected, Broken> {
+    let (total, finished_seq) = unseal(key, bytes)?;
+    Ok(Expected { total, finished_seq })
 }
 
 pub fn encode_mark(key: &[u8], mark: &Mark) -> Vec<u8> {

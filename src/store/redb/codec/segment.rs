@@ -1,19 +1,21 @@
-//! A batch: what each update did, and the idempotency keys with their answers.
+//! A batch: its operations, and the idempotency keys with their answers.
 
 use wincode::{SchemaRead, SchemaWrite};
 
 use super::kept::{KeptV1, kept, kept_v1};
 use super::{Broken, broken, kind, kind_number, labels, pipeline, seal, status, unseal};
-use crate::model::{Change, JobId, PipelineName, Status, TimestampMs};
+use crate::model::{
+    Change, Expectation, JobId, Operation, PipelineName, Removal, Status, TimestampMs,
+};
 use crate::store::KeptAnswer;
 
 /// One batch as the journal and the feed hold it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Segment {
-    /// The seq of the first change; the others follow without gaps.
+    /// The seq of the first operation; the others follow without gaps.
     pub first_seq: u64,
     pub updated_at: TimestampMs,
-    pub changes: Vec<Change>,
+    pub operations: Vec<Operation>,
     pub keys: Vec<(Box<str>, KeptAnswer)>,
 }
 
@@ -33,6 +35,29 @@ pub(super) struct SegmentV1<'a> {
 enum OperationV1<'a> {
     #[cfg_attr(test, serde(borrow))]
     Update(ChangeV1<'a>),
+    /// An update that finished its pipeline.
+    FinishingUpdate(ChangeV1<'a>),
+    Removal(RemovalV1<'a>),
+    Expectation(ExpectationV1<'a>),
+}
+
+#[derive(SchemaWrite, SchemaRead)]
+#[cfg_attr(test, derive(Debug, PartialEq, serde::Deserialize))]
+struct RemovalV1<'a> {
+    job_id: &'a str,
+    at: u64,
+    status: &'a str,
+    kind: u8,
+    pipeline: &'a str,
+}
+
+#[derive(SchemaWrite, SchemaRead)]
+#[cfg_attr(test, derive(Debug, PartialEq, serde::Deserialize))]
+struct ExpectationV1<'a> {
+    pipeline: &'a str,
+    at: u64,
+    total: Option<u64>,
+    finishes_pipeline: bool,
 }
 
 #[derive(SchemaWrite, SchemaRead)]
@@ -60,7 +85,7 @@ pub fn encode_segment(batch_no: u64, segment: &Segment) -> Vec<u8> {
     let value = SegmentV1 {
         first_seq: segment.first_seq,
         updated_at: segment.updated_at.0,
-        operations: segment.changes.iter().map(operation_v1).collect(),
+        operations: segment.operations.iter().map(operation_v1).collect(),
         keys: segment.keys.iter().map(|(key, kept)| (&**key, kept_v1(kept))).collect(),
     };
     seal(&batch_no.to_be_bytes(), &value)
@@ -70,17 +95,39 @@ pub fn decode_segment(batch_no: u64, bytes: &[u8]) -> Result<Segment, Broken> {
     let it: SegmentV1<'_> = unseal(&batch_no.to_be_bytes(), bytes)?;
     let count = it.operations.len() as u64;
     if it.first_seq == 0 || it.first_seq.checked_add(count).is_none() {
-        return Err(Broken(format!("{count} changes from seq {}", it.first_seq)));
+        return Err(Broken(format!("{count} operations from seq {}", it.first_seq)));
     }
-    let changes = (it.first_seq..).zip(it.operations).map(|(seq, operation)| match operation {
-        OperationV1::Update(it) => change(seq, it),
-    });
+    let operations = (it.first_seq..).zip(it.operations).map(|(seq, it)| operation(seq, it));
     let keys = it.keys.into_iter().map(|(key, it)| Ok((key.into(), kept(it)?)));
     Ok(Segment {
         first_seq: it.first_seq,
         updated_at: TimestampMs(it.updated_at),
-        changes: changes.collect::<Result<_, Broken>>()?,
+        operations: operations.collect::<Result<_, Broken>>()?,
         keys: keys.collect::<Result<_, Broken>>()?,
+    })
+}
+
+fn operation(seq: u64, it: OperationV1<'_>) -> Result<Operation, Broken> {
+    Ok(match it {
+        OperationV1::Update(it) => Operation::Update(change(seq, it)?),
+        OperationV1::FinishingUpdate(it) => {
+            Operation::Update(Change { finishes_pipeline: true, ..change(seq, it)? })
+        }
+        OperationV1::Removal(it) => Operation::Removal(Removal {
+            seq,
+            job_id: JobId::parse(it.job_id).map_err(broken)?,
+            at: TimestampMs(it.at),
+            status: status(it.status)?,
+            kind: kind(it.kind)?,
+            pipeline: pipeline(it.pipeline)?,
+        }),
+        OperationV1::Expectation(it) => Operation::Expectation(Expectation {
+            seq,
+            pipeline: pipeline(it.pipeline)?,
+            at: TimestampMs(it.at),
+            total: it.total,
+            finishes_pipeline: it.finishes_pipeline,
+        }),
     })
 }
 
@@ -103,11 +150,34 @@ fn change(seq: u64, it: ChangeV1<'_>) -> Result<Change, Broken> {
         message: it.message.map(Into::into),
         progress: it.progress,
         labels: it.labels.map(labels).transpose()?,
+        finishes_pipeline: false,
     })
 }
 
-fn operation_v1(it: &Change) -> OperationV1<'_> {
-    OperationV1::Update(ChangeV1 {
+fn operation_v1(it: &Operation) -> OperationV1<'_> {
+    match it {
+        Operation::Update(it) if it.finishes_pipeline => {
+            OperationV1::FinishingUpdate(change_v1(it))
+        }
+        Operation::Update(it) => OperationV1::Update(change_v1(it)),
+        Operation::Removal(it) => OperationV1::Removal(RemovalV1 {
+            job_id: it.job_id.as_str(),
+            at: it.at.0,
+            status: it.status.as_str(),
+            kind: kind_number(it.kind),
+            pipeline: it.pipeline.as_str(),
+        }),
+        Operation::Expectation(it) => OperationV1::Expectation(ExpectationV1 {
+            pipeline: it.pipeline.as_str(),
+            at: it.at.0,
+            total: it.total,
+            finishes_pipeline: it.finishes_pipeline,
+        }),
+    }
+}
+
+fn change_v1(it: &Change) -> ChangeV1<'_> {
+    ChangeV1 {
         job_id: it.job_id.as_str(),
         applied: it.applied,
         is_heartbeat: it.is_heartbeat,
@@ -124,5 +194,5 @@ fn operation_v1(it: &Change) -> OperationV1<'_> {
         message: it.message.as_deref(),
         progress: it.progress,
         labels: it.labels.as_ref().map(|labels| labels.iter().collect()),
-    })
+    }
 }

@@ -2,7 +2,8 @@ use super::record::RecordV1;
 use super::segment::SegmentV1;
 use super::*;
 use crate::model::{
-    Answer, Change, JobId, JobRecord, Rejection, RejectionCode, TimestampMs, Transition,
+    Answer, Change, Expectation, JobId, JobRecord, Operation, Rejection, RejectionCode, Removal,
+    TimestampMs, Transition,
 };
 use crate::store::KeptAnswer;
 
@@ -77,11 +78,12 @@ fn segment() -> Segment {
         message: None,
         progress: Some(0.5),
         labels: Some(Labels::new(vec![("source".into(), "scan".into())]).unwrap()),
+        finishes_pipeline: false,
     };
     Segment {
         first_seq: 5,
         updated_at: TimestampMs(1_764_000_000_200),
-        changes: vec![change],
+        operations: vec![Operation::Update(change)],
         keys: vec![("key".into(), kept)],
     }
 }
@@ -109,6 +111,62 @@ fn what_is_written_is_read_back() {
     assert_eq!(decode_segment(3, &bytes).unwrap(), segment);
     let (_, kept) = segment.keys.first().unwrap();
     assert_eq!(decode_kept(b"k", &encode_kept(b"k", 9, kept)).unwrap(), (9, kept.clone()));
+}
+
+/// A segment with one of each operation.
+fn all_operations() -> Segment {
+    let Some(Operation::Update(change)) = segment().operations.pop() else { unreachable!() };
+    let removal = Removal {
+        seq: 7,
+        job_id: change.job_id.clone(),
+        at: TimestampMs(1_764_000_000_150),
+        status: change.status,
+        kind: change.kind,
+        pipeline: change.pipeline.clone(),
+    };
+    let expectation = |seq, total, finishes_pipeline| {
+        let (pipeline, at) = (change.pipeline.clone(), TimestampMs(1_764_000_000_160));
+        Operation::Expectation(Expectation { seq, pipeline, at, total, finishes_pipeline })
+    };
+    let operations = vec![
+        Operation::Update(change.clone()),
+        Operation::Update(Change { seq: 6, finishes_pipeline: true, ..change.clone() }),
+        Operation::Removal(removal),
+        expectation(8, Some(3_957), false),
+        expectation(9, None, true),
+    ];
+    Segment { operations, keys: vec![], ..segment() }
+}
+
+const GOLDEN_OPERATIONS: &str = include_str!("golden_operations.hex");
+
+#[test]
+fn every_operation_is_written_byte_for_byte_and_read_back() {
+    let bytes = encode_segment(3, &all_operations());
+    assert_eq!(hex(&bytes), GOLDEN_OPERATIONS.trim());
+    assert_eq!(decode_segment(3, &bytes).unwrap(), all_operations());
+    let config = bincode::config::standard();
+    let ours: SegmentV1<'_> = unseal(&3_u64.to_be_bytes(), &bytes).unwrap();
+    let (theirs, _) =
+        bincode::serde::borrow_decode_from_slice::<SegmentV1<'_>, _>(payload(&bytes), config)
+            .unwrap();
+    assert_eq!(theirs, ours);
+}
+
+#[test]
+fn the_small_values_are_written_byte_for_byte_and_read_back() {
+    let tally = Tally { updates: 300, net: -5 };
+    let bytes = encode_tally(b"k", tally);
+    assert_eq!(hex(payload(&bytes)), "fb2c0109");
+    assert_eq!(decode_tally(b"k", &bytes).unwrap(), tally);
+    let expected = Expected { total: 3_957, finished_seq: Some(9) };
+    let bytes = encode_expected(b"k", expected);
+    assert_eq!(hex(payload(&bytes)), "fb750f0109");
+    assert_eq!(decode_expected(b"k", &bytes).unwrap(), expected);
+    let mark = TimelineMark { rows: [1, 2, 3], steps: [4, 5, 6] };
+    let bytes = encode_timeline_mark(b"k", &mark);
+    assert_eq!(hex(payload(&bytes)), "010203040506");
+    assert_eq!(decode_timeline_mark(b"k", &bytes).unwrap(), mark);
 }
 
 /// The payload between version and checksum.
@@ -195,5 +253,8 @@ proptest::proptest! {
         let _ = decode_mark(b"k", &bytes);
         let _ = decode_identity(b"k", &bytes);
         let _ = decode_feed_block(b"k", &bytes);
+        let _ = decode_tally(b"k", &bytes);
+        let _ = decode_expected(b"k", &bytes);
+        let _ = decode_timeline_mark(b"k", &bytes);
     }
 }

@@ -1,0 +1,116 @@
+//! Pipelines: how far they are, how fast they go, and when they will be done.
+//!
+//! ```json
+//! {"pipeline":"pdf","total":3957,"by_status":{"completed":3900,"error":15,"processing":42},
+//!  "by_kind":{"failed":15,"running":42,"succeeded":3900},"expected_total":4000,
+//!  "finished":3915,"percent":97.8,"finished_seq":null,"rate_per_s":12.5,
+//!  "estimated_end":"2025-11-24T16:00:06.800Z",
+//!  "oldest_running":{"job_id":"doc-0007","status":"processing","updated_at":"..."},
+//!  "last_error":{"job_id":"doc-0001","status":"error","error":"ocr timed out",
+//!                "updated_at":"..."}}
+//! ```
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::counts::{by_kind, by_status};
+use super::time::TimeBody;
+use crate::model::{JobId, JobRecord, Kinds};
+use crate::service::{PipelineSummary, PipelinesPage};
+
+/// One pipeline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PipelineBody<'a> {
+    pub pipeline: Cow<'a, str>,
+    /// Jobs that it has.
+    pub total: u64,
+    pub by_status: BTreeMap<Cow<'a, str>, u64>,
+    pub by_kind: BTreeMap<Cow<'a, str>, u64>,
+    /// Jobs that are expected to finish; `null`: nobody said.
+    pub expected_total: Option<u64>,
+    /// Jobs that have finished, however they ended.
+    pub finished: u64,
+    /// `finished` of `expected_total`, or of `total` where nothing is expected; 0 to 100, with one
+    /// decimal. `null`: there is nothing to finish.
+    pub percent: Option<f64>,
+    /// The update that finished it; `null`: fewer jobs have finished than are expected, or nothing
+    /// is expected.
+    pub finished_seq: Option<u64>,
+    /// Jobs finished per second, over the last 100 of them and until now; `null`: none has.
+    pub rate_per_s: Option<f64>,
+    /// When the rest will have finished at that rate; `null`: there is no rest, or no rate.
+    pub estimated_end: Option<TimeBody>,
+    /// The running job that was updated longest ago.
+    pub oldest_running: Option<PipelineJobBody<'a>>,
+    /// The failed job that was updated last.
+    pub last_error: Option<PipelineJobBody<'a>>,
+}
+
+/// A job of a pipeline that somebody should look at.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PipelineJobBody<'a> {
+    pub job_id: Cow<'a, str>,
+    pub status: Cow<'a, str>,
+    pub error: Option<Cow<'a, str>>,
+    pub updated_at: TimeBody,
+}
+
+/// `{"pipelines":[...],"next":"name-or-null","as_of_seq":918273}`, by name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PipelinesBody<'a> {
+    pub pipelines: Vec<PipelineBody<'a>>,
+    /// What to send as `after` for the next page; `null` at the end.
+    pub next: Option<Cow<'a, str>>,
+    /// The last update that the answer reflects.
+    pub as_of_seq: u64,
+}
+
+/// `{"expected_total":3957}`; `null`: expect nothing any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectBody {
+    /// 1 to 1,000,000,000,000 jobs.
+    pub expected_total: Option<u64>,
+}
+
+impl<'a> PipelineBody<'a> {
+    pub fn of(it: &'a PipelineSummary, kinds: &Kinds) -> Self {
+        Self {
+            pipeline: it.name.as_str().into(),
+            total: it.total(),
+            by_status: by_status(&it.by_status),
+            by_kind: by_kind(&it.by_status, kinds),
+            expected_total: it.expected.map(|expected| expected.total),
+            finished: it.finished,
+            percent: it.percent(),
+            finished_seq: it.expected.and_then(|expected| expected.finished_seq),
+            rate_per_s: it.rate_per_s,
+            estimated_end: it.estimated_end.map(TimeBody),
+            oldest_running: it.oldest_running.as_ref().map(PipelineJobBody::of),
+            last_error: it.last_error.as_ref().map(PipelineJobBody::of),
+        }
+    }
+}
+
+impl<'a> PipelineJobBody<'a> {
+    fn of((job_id, record): &'a (JobId, std::sync::Arc<JobRecord>)) -> Self {
+        Self {
+            job_id: job_id.as_str().into(),
+            status: record.status.as_str().into(),
+            error: record.error.as_deref().map(Cow::Borrowed),
+            updated_at: TimeBody(record.updated_at),
+        }
+    }
+}
+
+impl<'a> PipelinesBody<'a> {
+    pub fn of(page: &'a PipelinesPage, kinds: &Kinds) -> Self {
+        Self {
+            pipelines: page.pipelines.iter().map(|it| PipelineBody::of(it, kinds)).collect(),
+            next: page.next.as_ref().map(|name| name.as_str().into()),
+            as_of_seq: page.as_of_seq,
+        }
+    }
+}

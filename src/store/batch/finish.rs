@@ -1,0 +1,82 @@
+//! Which operation of a batch finishes a pipeline: the first with which as many of its jobs have
+//! finished as are expected.
+
+use std::collections::HashMap;
+
+use super::Ground;
+use crate::model::{Kind, Operation, PipelineName};
+
+/// A pipeline of which something is expected, or will be within the batch.
+#[derive(Debug)]
+struct Count {
+    finished: u64,
+    total: Option<u64>,
+    /// True if nobody has said yet that it finished.
+    is_open: bool,
+}
+
+/// Marks the operations that finish a pipeline. Costs nothing if nothing is expected.
+pub fn mark_finishes(operations: &mut [Option<Operation>], ground: &Ground<'_>) {
+    let mut counts = counts(operations, ground);
+    if counts.is_empty() {
+        return;
+    }
+    for operation in operations.iter_mut().flatten() {
+        match operation {
+            Operation::Update(change) if change.applied => {
+                let before = change.previous_pipeline.as_ref().unwrap_or(&change.pipeline);
+                leave(&mut counts, before, change.previous_kind);
+                change.finishes_pipeline = enter(&mut counts, &change.pipeline, change.kind);
+            }
+            Operation::Update(_) => (),
+            Operation::Removal(it) => leave(&mut counts, &it.pipeline, Some(it.kind)),
+            Operation::Expectation(it) => {
+                let Some(count) = counts.get_mut(&it.pipeline) else { continue };
+                if count.total != it.total {
+                    count.total = it.total;
+                    let is_reached = it.total.is_some_and(|total| count.finished >= total);
+                    it.finishes_pipeline = is_reached;
+                    count.is_open = !is_reached;
+                }
+            }
+        }
+    }
+}
+
+/// The pipelines to watch, as they are before the batch.
+fn counts(operations: &[Option<Operation>], ground: &Ground<'_>) -> HashMap<PipelineName, Count> {
+    let expected = ground.expectations.by_pipeline();
+    let open = expected.iter().filter(|(_, it)| it.finished_seq.is_none()).map(|(name, _)| name);
+    let named = operations.iter().flatten().filter_map(|operation| match operation {
+        Operation::Expectation(it) => Some(&it.pipeline),
+        Operation::Update(_) | Operation::Removal(_) => None,
+    });
+    let count = |name: &PipelineName| {
+        let expected = expected.get(name);
+        Count {
+            finished: ground.counts.finished(name, ground.kinds),
+            total: expected.map(|it| it.total),
+            is_open: expected.is_some_and(|it| it.finished_seq.is_none()),
+        }
+    };
+    open.chain(named).map(|name| (name.clone(), count(name))).collect()
+}
+
+fn leave(counts: &mut HashMap<PipelineName, Count>, pipeline: &PipelineName, kind: Option<Kind>) {
+    if kind.is_some_and(Kind::is_finished)
+        && let Some(count) = counts.get_mut(pipeline)
+    {
+        count.finished = count.finished.saturating_sub(1);
+    }
+}
+
+/// Counts a job that is in the pipeline now; true if the pipeline is finished with it.
+fn enter(counts: &mut HashMap<PipelineName, Count>, pipeline: &PipelineName, kind: Kind) -> bool {
+    let Some(count) = counts.get_mut(pipeline).filter(|_| kind.is_finished()) else {
+        return false;
+    };
+    count.finished += 1;
+    let is_reached = count.is_open && count.total.is_some_and(|total| count.finished >= total);
+    count.is_open = count.is_open && !is_reached;
+    is_reached
+}

@@ -1,0 +1,155 @@
+//! Folding the timeline: minutes of all pipelines together, hours and days of each pipeline too.
+//!
+//! Each resolution keeps a number of steps, of those that saw something, and a number of rows; the
+//! oldest step goes first, and the newest always stays. So it is bounded whatever the clocks say,
+//! and an import of old records has its plots too.
+
+use std::collections::HashMap;
+
+use redb::{ReadableTable, WriteTransaction};
+
+use super::{Rows, open, put, take};
+use crate::model::{PipelineName, Resolution, Status, Tally};
+use crate::store::StoreError;
+use crate::store::redb::codec::{
+    TimelineMark, decode_tally, decode_timeline_mark, encode_tally, encode_timeline_mark,
+};
+use crate::store::redb::schema::{
+    META, TIMELINE, TIMELINE_KEY, step_of, step_prefix, tally_prefix,
+};
+use crate::store::redb::tail::{Tallies, unreadable};
+
+/// Adds `tallies`, and trims what is too much.
+///
+/// # Errors
+/// [`StoreError`]; the transaction must not be committed.
+pub fn fold(txn: &WriteTransaction, tallies: &Tallies, rows_max: u64) -> Result<(), StoreError> {
+    let (mut rows, mut meta) = (open(txn, TIMELINE)?, open(txn, META)?);
+    let mut mark = read_mark(&meta)?;
+    for (resolution, (row_count, step_count)) in
+        Resolution::ALL.into_iter().zip(mark.rows.iter_mut().zip(&mut mark.steps))
+    {
+        let mut level = Level { rows: &mut rows, resolution, row_count, step_count };
+        level.add(tallies)?;
+        level.trim(rows_max)?;
+    }
+    put(&mut meta, TIMELINE_KEY, &encode_timeline_mark(TIMELINE_KEY, &mark))
+}
+
+fn read_mark(meta: &Rows<'_>) -> Result<TimelineMark, StoreError> {
+    let Some(value) = meta.get(TIMELINE_KEY).map_err(unreadable)? else {
+        return Ok(TimelineMark::default());
+    };
+    decode_timeline_mark(TIMELINE_KEY, value.value()).map_err(|it| it.at("meta", TIMELINE_KEY))
+}
+
+/// The rows of one resolution.
+struct Level<'a, 'txn> {
+    rows: &'a mut Rows<'txn>,
+    resolution: Resolution,
+    row_count: &'a mut u64,
+    step_count: &'a mut u64,
+}
+
+/// The tallies of one step, by pipeline (`None`: all together) and status.
+type Step<'a> = HashMap<(Option<&'a PipelineName>, Status), Tally>;
+
+impl Level<'_, '_> {
+    fn add(&mut self, tallies: &Tallies) -> Result<(), StoreError> {
+        let minutes = self.resolution.step_ms() / Resolution::Minute.step_ms();
+        let minutes = u32::try_from(minutes).expect("a day has few minutes");
+        let mut step = Step::new();
+        let mut number = None;
+        // Sorted by minute, so that the tallies of a step stand together.
+        for (minute, tallies) in tallies {
+            if let Some(last) = number.replace(minute / minutes)
+                && last != minute / minutes
+            {
+                self.add_step(last, std::mem::take(&mut step))?;
+            }
+            for ((pipeline, status), tally) in tallies {
+                step.entry((None, *status)).or_default().add(*tally);
+                if self.resolution.has_pipelines() {
+                    step.entry((Some(pipeline), *status)).or_default().add(*tally);
+                }
+            }
+        }
+        number.map_or(Ok(()), |number| self.add_step(number, step))
+    }
+
+    fn add_step(&mut self, number: u32, step: Step<'_>) -> Result<(), StoreError> {
+        let was_there = self.has_step(number)?;
+        let mut tallies: Vec<(Vec<u8>, Tally)> = step
+            .into_iter()
+            .map(|((pipeline, status), tally)| {
+                let mut key = tally_prefix(self.resolution, number, pipeline);
+                key.extend_from_slice(status.as_str().as_bytes());
+                (key, tally)
+            })
+            .collect();
+        tallies.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        for (key, tally) in tallies {
+            self.add_row(&key, tally)?;
+        }
+        match (was_there, self.has_step(number)?) {
+            (false, true) => *self.step_count += 1,
+            (true, false) => *self.step_count -= 1,
+            _ => (),
+        }
+        Ok(())
+    }
+
+    fn add_row(&mut self, key: &[u8], tally: Tally) -> Result<(), StoreError> {
+        let old = match self.rows.get(key).map_err(unreadable)? {
+            Some(value) => {
+                Some(decode_tally(key, value.value()).map_err(|it| it.at("timeline", key))?)
+            }
+            None => None,
+        };
+        let mut new = old.unwrap_or_default();
+        new.add(tally);
+        match (old.is_some(), new.is_zero()) {
+            (false, true) => Ok(()),
+            (true, true) => {
+                *self.row_count -= 1;
+                take(self.rows, key)
+            }
+            (was_there, false) => {
+                *self.row_count += u64::from(!was_there);
+                put(self.rows, key, &encode_tally(key, new))
+            }
+        }
+    }
+
+    fn has_step(&self, number: u32) -> Result<bool, StoreError> {
+        Ok(self.first_step(number)? == Some(number))
+    }
+
+    /// The first step from `number` on.
+    fn first_step(&self, number: u32) -> Result<Option<u32>, StoreError> {
+        let (from, to) =
+            (step_prefix(self.resolution, number), step_prefix(self.resolution, u32::MAX));
+        let mut range = self.rows.range(from.as_slice()..to.as_slice()).map_err(unreadable)?;
+        let row = range.next().transpose().map_err(unreadable)?;
+        Ok(row.and_then(|(key, _)| step_of(key.value())))
+    }
+
+    fn trim(&mut self, rows_max: u64) -> Result<(), StoreError> {
+        while *self.step_count > 1
+            && (*self.step_count > self.resolution.steps_max() || *self.row_count > rows_max)
+        {
+            let Some(step) = self.first_step(0)? else { return Ok(()) };
+            let from = step_prefix(self.resolution, step);
+            let to = step_prefix(self.resolution, step + 1);
+            let mut removed = 0;
+            let drop_all = |_: &[u8], _: &[u8]| {
+                removed += 1;
+                false
+            };
+            self.rows.retain_in(from.as_slice()..to.as_slice(), drop_all).map_err(unreadable)?;
+            *self.row_count -= removed;
+            *self.step_count -= 1;
+        }
+        Ok(())
+    }
+}
