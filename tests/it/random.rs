@@ -20,6 +20,16 @@ impl Random {
         Self(seed)
     }
 
+    /// Another source, which depends on this one alone.
+    pub fn fork(&mut self) -> Self {
+        Self(self.next())
+    }
+
+    /// For a place that makes no choice.
+    pub fn unused() -> Self {
+        Self(0)
+    }
+
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;

@@ -1,0 +1,145 @@
+//! A write that is repeated, because its answer was lost, counts once and is answered alike: many
+//! times at once, and after a kill and a restart.
+
+use std::io::Write;
+use std::net::TcpStream;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::http::{Call, Http, Reply};
+use crate::server::{Server, Site, eventually};
+
+const TWINS: usize = 80;
+
+/// One write call that is sent more than once.
+struct Repeated {
+    method: Method,
+    path: &'static str,
+    body: &'static str,
+    key: &'static str,
+}
+
+const WRITES: [Repeated; 4] = [
+    Repeated {
+        method: Method::POST,
+        path: "/v1/updates",
+        body: r#"[{"job_id":"a","status":"queued"},{"job_id":"b","status":"no good"}]"#,
+        key: "post",
+    },
+    Repeated { method: Method::PUT, path: "/v1/jobs/c", body: r#"{"status":"done"}"#, key: "put" },
+    Repeated { method: Method::DELETE, path: "/v1/jobs/gone", body: "", key: "delete" },
+    Repeated {
+        method: Method::PUT,
+        path: "/v1/pipelines/pdf",
+        body: r#"{"expected_total":5}"#,
+        key: "expect",
+    },
+];
+
+impl Repeated {
+    fn send(&self, http: &Http) -> Reply {
+        let headers = [("content-type", "application/json"), ("idempotency-key", self.key)];
+        let body = self.body.as_bytes().to_vec();
+        let call = Call { method: self.method.clone(), path: self.path, headers: &headers, body };
+        http.try_send(call).unwrap()
+    }
+
+    /// Sends it and hangs up before the answer.
+    fn send_and_hang_up(&self, server: &Server) {
+        let mut stream = TcpStream::connect(server.address()).unwrap();
+        let Self { method, path, body, key } = self;
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+             Idempotency-Key: {key}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+    }
+}
+
+#[test]
+fn a_write_repeated_at_will_counts_once_and_is_answered_alike() {
+    let site = Site::new(&[]);
+    let server = site.start();
+    server.http.put("gone", "", r#"{"status":"queued"}"#).unwrap();
+    let mut last_seq = 1;
+    let mut answers = Vec::new();
+    for write in &WRITES {
+        write.send_and_hang_up(&server);
+        let replies = at_once(&server.url, write);
+        last_seq += 1;
+        let first = replies[0].json();
+        assert_eq!((replies[0].status, &first["last_seq"]), (200, &json!(last_seq)), "{first}");
+        for reply in &replies {
+            assert_eq!((reply.status, reply.json()), (200, first.clone()));
+        }
+        let fresh = replies.iter().filter(|it| it.header("idempotent-replayed") != "true").count();
+        assert!(fresh <= 1, "{fresh} of the repeats were taken for a first call");
+        answers.push(first);
+    }
+    let applied = |server: &Server| server.http.get("/v1/stats").ok()["updates"]["applied"].clone();
+    assert_eq!(applied(&server), last_seq);
+    let idempotency = server.http.get("/v1/stats").ok()["idempotency"].clone();
+    let hits = idempotency["hit_percent"].as_f64().unwrap();
+    assert!(hits > 95.0 && idempotency["reused"] == 0, "{idempotency}");
+
+    server.kill();
+    let server = site.start();
+    for (write, answer) in WRITES.iter().zip(&answers) {
+        let reply = write.send(&server.http);
+        assert_eq!((reply.status, &reply.json()), (200, answer));
+        assert_eq!(reply.header("idempotent-replayed"), "true");
+    }
+    assert_eq!(applied(&server), 0, "the new process has applied nothing");
+    assert_eq!(server.http.get("/v1/counts").ok()["as_of_seq"], last_seq);
+    assert!(server.run(&["check"]).status.success());
+}
+
+/// The same call many times at once.
+fn at_once(url: &str, write: &Repeated) -> Vec<Reply> {
+    std::thread::scope(|scope| {
+        let twins: Vec<_> =
+            (0..TWINS).map(|_| scope.spawn(|| write.send(&Http::new(url)))).collect();
+        twins.into_iter().map(|twin| twin.join().unwrap()).collect()
+    })
+}
+
+/// A kill while the repeats are under way: whoever was answered before and whoever is answered
+/// after hear the same.
+#[test]
+fn a_kill_among_the_repeats_does_not_count_twice() {
+    for round in 0..5 {
+        let site = Site::new(&[]);
+        let server = site.start();
+        let write = &WRITES[0];
+        let before: Vec<Value> = std::thread::scope(|scope| {
+            let url = server.url.clone();
+            let twins: Vec<_> = (0..8)
+                .map(|_| {
+                    let url = url.clone();
+                    scope.spawn(move || {
+                        let headers =
+                            [("content-type", "application/json"), ("idempotency-key", write.key)];
+                        let (method, body) = (write.method.clone(), write.body.into());
+                        let call = Call { method, path: write.path, headers: &headers, body };
+                        Http::new(&url).try_send(call).ok().map(|reply| reply.json())
+                    })
+                })
+                .collect();
+            if round % 2 == 0 {
+                eventually("something is stored", || {
+                    let counts = server.http.get("/v1/counts").ok();
+                    (counts["total"] == 1).then_some(())
+                });
+            }
+            server.kill();
+            twins.into_iter().filter_map(|twin| twin.join().unwrap()).collect()
+        });
+        let server = site.start();
+        let after = write.send(&server.http).json();
+        assert!(before.iter().all(|answer| *answer == after), "{before:?} {after}");
+        assert_eq!(server.http.get("/v1/counts").ok()["as_of_seq"], 1);
+    }
+}
