@@ -3,6 +3,9 @@
 #[path = "../../benches/http/mod.rs"]
 #[expect(dead_code, reason = "the full plans are for `cargo bench`")]
 mod http_bench;
+#[path = "../../benches/queries/mod.rs"]
+#[expect(dead_code, reason = "the full plans are for `cargo bench`")]
+mod queries;
 #[path = "../../benches/spine/mod.rs"]
 #[expect(dead_code, reason = "the full plans are for `cargo bench`")]
 mod spine;
@@ -12,6 +15,13 @@ fn the_spine_benchmark_fills_its_table() {
     let directory = tempfile::tempdir().unwrap();
     let report = spine::run(&spine::SMALL, directory.path());
     assert_eq!(figures(&report).len(), 4 * 7, "{report}");
+}
+
+#[test]
+fn the_benchmark_of_questions_fills_its_tables() {
+    let directory = tempfile::tempdir().unwrap();
+    let report = queries::run(&queries::SMALL, directory.path());
+    assert_eq!(figures(&report).len(), (9 + 1) * 5, "{report}");
 }
 
 #[test]

@@ -74,7 +74,7 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// Follows until it was told all that it wants; cuts itself after some events, if `cuts` is above 0.
+/// Follows until it was told all that it wants; cuts itself after some events if `cuts` is not 0.
 async fn watch(address: String, wanted: Wanted, cuts: usize, mut random: Random) -> usize {
     let path = format!("/v1/updates?after=0{}", wanted.query);
     let (mut told, mut last_id, mut connections) = (0, None, 0);

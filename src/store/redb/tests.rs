@@ -1,12 +1,17 @@
 //! What is kept for a time, what a check finds, and the races of the folder.
 
+mod format;
+mod timeline;
+
 use std::time::Duration;
 
-use redb::{Database, TableDefinition};
+use redb::{Database, ReadableTable, TableDefinition};
 
-use super::schema::{BY_PIPELINE, BY_STATUS, COUNTS, FEED, JOBS, KEYS, KEYS_BY_AGE, counts_key};
+use super::schema::{
+    BY_PIPELINE, BY_STATUS, COUNTS, FEED, JOBS, KEYS, KEYS_BY_AGE, TIMELINE, counts_key,
+};
 use crate::model::{
-    IdempotencyKey, JobId, Operation, PipelineName, Request, Status, TimestampMs, Update,
+    IdempotencyKey, JobId, Operation, PipelineName, Request, Status, Tally, TimestampMs, Update,
 };
 use crate::store::{OpenHooks, ReadStore, Sides, StoreOptions, WriteStore};
 
@@ -122,7 +127,7 @@ type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
 #[test]
 fn a_check_finds_each_damage() {
-    let damages: [(&str, Damage); 9] = [
+    let damages: [(&str, Damage); 11] = [
         ("by_status: no row", |txn| remove_first(txn, BY_STATUS)),
         ("by_pipeline: no row", |txn| remove_first(txn, BY_PIPELINE)),
         ("by_status: 4 rows", |txn| {
@@ -147,6 +152,14 @@ fn a_check_finds_each_damage() {
             txn.open_table(FEED).unwrap().retain(|_, _| false).unwrap();
         }),
         ("keys: 2 answers, 3 in the order", |txn| remove_first(txn, KEYS)),
+        ("do not add up", |txn| {
+            let mut rows = txn.open_table(TIMELINE).unwrap();
+            // The last row is that of a day and a pipeline.
+            let (key, _) = rows.last().unwrap().map(|(k, v)| (k.value().to_vec(), v)).unwrap();
+            let tally = Tally { updates: 7, net: 7 };
+            rows.insert(&*key, &*super::codec::encode_tally(&key, tally)).unwrap();
+        }),
+        ("rows and steps, noted are", |txn| remove_first(txn, TIMELINE)),
         ("is not in 0..3", |txn| {
             let mut by_age = txn.open_table(KEYS_BY_AGE).unwrap();
             by_age.insert(&9_u64.to_be_bytes()[..], &b"key-0"[..]).unwrap();
