@@ -23,6 +23,10 @@ use crate::telemetry::pressure::Limiter;
 /// When a silent peer is first asked whether it is still there.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 
+/// What a connection may hold of a request head, or of an answer that its client does not take: a
+/// reader of the feed that is slow must not gather it here. hyper's own bound is 400 KiB.
+const CONNECTION_BYTES_MAX: usize = 32 << 10;
+
 /// Serves calls on `listener` until `shutdown` is done and the open requests are finished.
 ///
 /// The service of `gate` stays open: its owner drains it afterwards, when no call is left.
@@ -44,7 +48,8 @@ pub async fn serve(
         .first_request_timeout(options.header_timeout)
         .acceptor(TcpConfigAcceptor::new(sockets))
         .accept_error_handler(note_accept_errors());
-    server.http_builder().http1().header_read_timeout(options.idle_timeout);
+    let mut http1 = server.http_builder().http1();
+    http1.header_read_timeout(options.idle_timeout).max_buf_size(CONNECTION_BYTES_MAX);
     let serving = server.serve(Doorman::new(super::app(gate.clone()), gate.clone()));
     tokio::pin!(serving);
     tokio::select! {

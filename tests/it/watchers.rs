@@ -166,6 +166,9 @@ fn free_port(random: &mut Random) -> u16 {
 const CROWD: usize = 1_000;
 const UNFILTERED: usize = 10;
 const BYTES_PER_WATCHER_MAX: u64 = 64 << 10;
+/// Watchers that do not read, and what each may hold: a piece under way, and one in the making.
+const STALLED: usize = 300;
+const STALLED_BYTES_MAX: u64 = 96 << 10;
 
 #[test]
 fn a_thousand_watchers_of_an_import_miss_nothing_and_cost_little() {
@@ -184,6 +187,42 @@ fn a_thousand_watchers_of_an_import_miss_nothing_and_cost_little() {
         (grown / CROWD as u64) >> 10,
     );
     assert!(grown < BYTES_PER_WATCHER_MAX * CROWD as u64, "{grown} bytes more");
+}
+
+/// Watchers that do not read hold little memory and stop nobody; when they read, they miss nothing.
+#[test]
+fn watchers_that_do_not_read_hold_nothing_up() {
+    let updates_max = number_from_environment("JOBSLATE_CROWD_UPDATES", 20_000);
+    let alone = import_beside(updates_max, 0);
+    let site = Site::new(&[]);
+    let trace = part_of("google2011-jobs", updates_max, &site);
+    let server = site.start();
+    let runtime = runtime();
+    let open = Events::open(server.address(), "/v1/updates?after=0", None);
+    let first = runtime.block_on(open).expect("the server is there");
+    let mut stalled = vec![first];
+    // Each begins elsewhere, so that no two hold the same piece.
+    for watcher in 1..STALLED {
+        let path = format!("/v1/updates?after=0&status=queued,processing,w{watcher}");
+        let open = Events::open(server.address(), &path, None);
+        stalled.push(runtime.block_on(open).expect("the server is there"));
+    }
+    succeed(server.import(&trace.path));
+    let stats = server.http.get("/v1/stats").ok();
+    let bytes = stats["process"]["resident_bytes"].as_u64().unwrap();
+    let grown = bytes.saturating_sub(alone.resident_bytes) / STALLED as u64;
+    println!("{STALLED} watchers that do not read: {} KiB each", grown >> 10);
+    assert!(grown < STALLED_BYTES_MAX, "{grown} bytes each");
+    let mut told = 0;
+    while told < updates_max as u64 {
+        let event = runtime.block_on(stalled[0].next()).expect("the stream goes on");
+        if event.data.is_some() {
+            told += 1;
+            assert_eq!(event.id, Some(told));
+        }
+    }
+    drop(stalled);
+    assert!(server.stop().success());
 }
 
 struct Imported {

@@ -16,7 +16,7 @@ use crate::api::FeedEntryBody;
 use crate::model::{JobId, Kind, Kinds, Operation, PipelineName, Status};
 
 /// A chunk ends when its text is this long; one update may exceed it.
-const TEXT_BYTES: usize = 48 << 10;
+const TEXT_BYTES: usize = 16 << 10;
 
 /// Some operations in a row.
 #[derive(Debug)]

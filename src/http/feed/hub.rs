@@ -19,7 +19,7 @@ use crate::service::Service;
 const OPERATIONS_READ: usize = 1_000;
 /// Most chunks that are kept, and their bytes.
 const CHUNKS_MAX: usize = 128;
-const CHUNKS_BYTES_MAX: usize = 8 << 20;
+const CHUNKS_BYTES_MAX: usize = 4 << 20;
 
 /// The shared chunks.
 #[derive(Debug, Default)]
