@@ -15,6 +15,7 @@ mod import;
 mod list;
 mod open_files;
 mod output;
+mod retry;
 mod serve;
 mod set;
 mod signals;

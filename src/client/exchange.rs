@@ -28,6 +28,13 @@ pub(super) struct Answered {
     body: Vec<u8>,
 }
 
+/// The body of an answer that goes on and on.
+#[derive(Debug)]
+pub(super) struct Stream {
+    response: reqwest::Response,
+    exchange: Exchange,
+}
+
 impl Exchange {
     /// Takes `http://host:port`, a path before the API's (of a proxy), or `host:port` alone.
     pub fn new(text: &str) -> Result<Self, ClientError> {
@@ -75,16 +82,50 @@ impl Exchange {
 
     /// Sends `call`; anything but a success is an error.
     pub async fn answer(&self, call: RequestBuilder) -> Result<Answered, ClientError> {
-        let unavailable = |error: reqwest::Error| ClientError::Unavailable {
-            url: redacted(self.url.as_str()),
-            why: chain(&error),
-        };
-        let response = call.send().await.map_err(unavailable)?;
+        let response = call.send().await.map_err(|error| self.unavailable(chain(&error)))?;
+        let answered = self.whole(response).await?;
+        if answered.status.is_success() { Ok(answered) } else { Err(answered.into_error()) }
+    }
+
+    /// Sends `call` and reads no further than the head of a stream of events; anything else is an
+    /// error.
+    pub async fn stream(&self, call: RequestBuilder) -> Result<Stream, ClientError> {
+        let response = call.send().await.map_err(|error| self.unavailable(chain(&error)))?;
+        let media = response.headers().get("content-type").and_then(|value| value.to_str().ok());
+        let is_stream = media.is_some_and(|media| media.starts_with("text/event-stream"));
+        match response.status().is_success() {
+            true if is_stream => Ok(Stream { response, exchange: self.clone() }),
+            true => Err(self.whole(response).await?.into_foreign()),
+            false => Err(self.whole(response).await?.into_error()),
+        }
+    }
+
+    pub fn unavailable(&self, why: impl Into<String>) -> ClientError {
+        ClientError::Unavailable { url: redacted(self.url.as_str()), why: why.into() }
+    }
+
+    /// A success that holds `body`, which is none of ours.
+    pub fn foreign(&self, body: &str) -> ClientError {
+        let body = body.chars().take(FOREIGN_CHARS_MAX).collect();
+        ClientError::Foreign { url: redacted(self.url.as_str()), status: StatusCode::OK, body }
+    }
+
+    async fn whole(&self, response: reqwest::Response) -> Result<Answered, ClientError> {
         let (status, headers) = (response.status(), response.headers().clone());
-        let body = response.bytes().await.map_err(unavailable)?.to_vec();
-        let url = redacted(self.url.as_str());
-        let answered = Answered { url, status, headers, body };
-        if status.is_success() { Ok(answered) } else { Err(answered.into_error()) }
+        let body = response.bytes().await.map_err(|error| self.unavailable(chain(&error)))?;
+        Ok(Answered { url: redacted(self.url.as_str()), status, headers, body: body.to_vec() })
+    }
+}
+
+impl Stream {
+    /// The next piece; an error at the end of the stream, which has none by itself. Loses nothing
+    /// if it is dropped before it is ready.
+    pub async fn piece(&mut self) -> Result<impl AsRef<[u8]> + use<>, ClientError> {
+        match self.response.chunk().await {
+            Ok(Some(piece)) => Ok(piece),
+            Ok(None) => Err(self.exchange.unavailable("the server ended the stream")),
+            Err(error) => Err(self.exchange.unavailable(chain(&error))),
+        }
     }
 }
 

@@ -1,23 +1,34 @@
 //! A small client of the HTTP API, for the command line and for tests.
 //!
-//! One method for each call, typed by the shapes of [`api`](crate::api). It never retries by
-//! itself: [`ClientError`] says whether a call is worth another try, and the caller knows whether
-//! a second one could count twice. Plain HTTP only.
+//! One method for each call, typed by the shapes of [`api`](crate::api). A call is never retried
+//! here: [`ClientError`] says whether it is worth another try, the caller knows whether a second
+//! one could count twice, and [`Backoff`] says how long to wait. Only a [`Watch`] goes on by
+//! itself, because it knows where it was. Plain HTTP only.
 
+mod backoff;
 mod error;
 mod exchange;
+mod query;
+mod sse;
+mod watch;
 
+pub use backoff::{Backoff, chance};
 pub use error::{ClientError, Problem};
+pub use query::{FeedQuery, ListQuery};
+pub use watch::{Watch, WatchOptions, Watched};
 
 use std::time::Duration;
 
-use reqwest::{Method, Url};
+use reqwest::{Method, RequestBuilder, Url};
 
 use crate::api::{
-    AnswerBody, CheckBody, CountsBody, FlushBody, HealthBody, JobBody, ListBody, QueuedBody,
-    StatsBody, UpdateBody,
+    AnswerBody, CheckBody, CountsBody, ExpectBody, FeedBody, FlushBody, HealthBody, HistoryBody,
+    IdText, JobBody, ListBody, LookupBody, LookupRequestBody, PipelineBody, PipelinesBody,
+    QueuedBody, StatsBody, TimelineBody, UpdateBody,
 };
+use crate::model::TimestampMs;
 use exchange::Exchange;
+use query::{Pairs, duration, given};
 
 /// Longest wait for an answer; a durable write may wait for a slow disk.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -45,18 +56,6 @@ pub enum Acknowledged {
     Queued(QueuedBody<'static>),
 }
 
-/// What to list; an empty query lists everything, the last changed first.
-#[derive(Clone, Debug, Default)]
-pub struct ListQuery {
-    /// Any of these; empty means any.
-    pub statuses: Vec<String>,
-    pub pipeline: Option<String>,
-    /// 1 to 1,000 jobs a page; the server's default if `None`.
-    pub limit: Option<usize>,
-    /// The `next` of the page before.
-    pub cursor: Option<String>,
-}
-
 impl Client {
     /// A client of the server at `url`, such as `http://127.0.0.1:7411`. Does not connect yet.
     ///
@@ -78,11 +77,8 @@ impl Client {
     /// # Errors
     /// [`ClientError`]
     pub async fn updates(&self, ndjson: Vec<u8>, key: Option<&str>) -> Result<Sent, ClientError> {
-        let mut call = self.exchange.call(Method::POST, &["v1", "updates"], &[]);
-        call = call.header("content-type", "application/x-ndjson").body(ndjson);
-        if let Some(key) = key {
-            call = call.header("idempotency-key", key);
-        }
+        let call = self.exchange.call(Method::POST, &["v1", "updates"], &[]);
+        let call = keyed(call, key).header("content-type", "application/x-ndjson").body(ndjson);
         match self.exchange.answer(call.timeout(ANSWER_TIMEOUT)).await {
             Ok(answered) => Ok(Sent { replayed: answered.is_replayed(), answer: answered.json()? }),
             Err(ClientError::Problem(mut problem)) => match problem.body.answer.take() {
@@ -116,7 +112,39 @@ impl Client {
     /// # Errors
     /// [`ClientError`]; a job that does not exist is a problem with the code `unknown_job`.
     pub async fn job(&self, job_id: &str) -> Result<JobBody<'static>, ClientError> {
-        self.get(&["v1", "jobs", job_id]).await
+        self.get(&["v1", "jobs", job_id], Pairs::new()).await
+    }
+
+    /// The last transitions of a job.
+    ///
+    /// # Errors
+    /// As [`job`](Self::job).
+    pub async fn history(&self, job_id: &str) -> Result<HistoryBody<'static>, ClientError> {
+        self.get(&["v1", "jobs", job_id, "history"], Pairs::new()).await
+    }
+
+    /// Removes a job. With `key`, a second call returns the first answer.
+    ///
+    /// # Errors
+    /// As [`job`](Self::job).
+    pub async fn delete_job(
+        &self,
+        job_id: &str,
+        key: Option<&str>,
+    ) -> Result<AnswerBody<'static>, ClientError> {
+        let call = self.exchange.call(Method::DELETE, &["v1", "jobs", job_id], &[]);
+        let call = keyed(call, key).timeout(ANSWER_TIMEOUT);
+        self.exchange.answer(call).await?.json()
+    }
+
+    /// Many jobs by their ids, at most 1,000.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a job that does not exist is in the answer, not here.
+    pub async fn lookup(&self, job_ids: Vec<String>) -> Result<LookupBody<'static>, ClientError> {
+        let body = LookupRequestBody { job_ids: job_ids.into_iter().map(IdText).collect() };
+        let call = self.exchange.call(Method::POST, &["v1", "lookup"], &[]).json(&body);
+        self.exchange.answer(call.timeout(ANSWER_TIMEOUT)).await?.json()
     }
 
     /// One page of a list.
@@ -124,8 +152,101 @@ impl Client {
     /// # Errors
     /// [`ClientError`]
     pub async fn list(&self, query: &ListQuery) -> Result<ListBody<'static>, ClientError> {
-        let call = self.exchange.call(Method::GET, &["v1", "jobs"], &query.pairs());
+        self.get(&["v1", "jobs"], query.pairs()).await
+    }
+
+    /// The pipelines after the name `after`, by name; the server's page.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn pipelines(
+        &self,
+        after: Option<&str>,
+    ) -> Result<PipelinesBody<'static>, ClientError> {
+        let after = after.map(str::to_owned);
+        self.get(&["v1", "pipelines"], given([("after", after)])).await
+    }
+
+    /// How far one pipeline is.
+    ///
+    /// # Errors
+    /// [`ClientError`]; one that does not exist is a problem with the code `unknown_pipeline`.
+    pub async fn pipeline(&self, name: &str) -> Result<PipelineBody<'static>, ClientError> {
+        self.get(&["v1", "pipelines", name], Pairs::new()).await
+    }
+
+    /// Says how many jobs of a pipeline will finish; `None`: nobody knows any more. With `key`, a
+    /// second call returns the first answer.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn expect(
+        &self,
+        pipeline: &str,
+        total: Option<u64>,
+        key: Option<&str>,
+    ) -> Result<AnswerBody<'static>, ClientError> {
+        let call = self.exchange.call(Method::PUT, &["v1", "pipelines", pipeline], &[]);
+        let call = keyed(call, key).json(&ExpectBody { expected_total: total });
         self.exchange.answer(call.timeout(ANSWER_TIMEOUT)).await?.json()
+    }
+
+    /// Updates per interval and status, from `from` until before `to`; the server chooses what is
+    /// `None`.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn timeline(
+        &self,
+        from: Option<TimestampMs>,
+        to: Option<TimestampMs>,
+        step: Option<Duration>,
+        pipeline: Option<&str>,
+    ) -> Result<TimelineBody<'static>, ClientError> {
+        let pairs = given([
+            ("from", from.map(|at| at.0.to_string())),
+            ("to", to.map(|at| at.0.to_string())),
+            ("step", step.map(duration)),
+            ("pipeline", pipeline.map(str::to_owned)),
+        ]);
+        self.get(&["v1", "timeline"], pairs).await
+    }
+
+    /// The next entries of the feed after the seq `after`; `None`: after the last durable one.
+    /// If there are none yet, waits for `wait`. See [`watch`](Self::watch) for more than a page.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a place that the feed does not hold is a problem with the code `gone`.
+    pub async fn feed(
+        &self,
+        query: &FeedQuery,
+        after: Option<u64>,
+        limit: Option<usize>,
+        wait: Option<Duration>,
+    ) -> Result<FeedBody<'static>, ClientError> {
+        let mut pairs = query.pairs();
+        pairs.extend(given([
+            ("after", after.map(|seq| seq.to_string())),
+            ("limit", limit.map(|limit| limit.to_string())),
+            ("wait", wait.map(duration)),
+            ("format", Some("json".to_owned())),
+        ]));
+        let call = self.exchange.call(Method::GET, &["v1", "updates"], &pairs);
+        let call = call.timeout(ANSWER_TIMEOUT.saturating_add(wait.unwrap_or_default()));
+        self.exchange.answer(call).await?.json()
+    }
+
+    /// Reads the feed from the seq `after` on (`None`: from now on), without an end.
+    ///
+    /// # Errors
+    /// As [`feed`](Self::feed), if the first connection fails.
+    pub async fn watch(
+        &self,
+        query: FeedQuery,
+        after: Option<u64>,
+        options: WatchOptions,
+    ) -> Result<Watch, ClientError> {
+        Watch::start(self, query, after, options).await
     }
 
     /// How many jobs there are, by status, kind and pipeline.
@@ -133,7 +254,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`]
     pub async fn counts(&self) -> Result<CountsBody<'static>, ClientError> {
-        self.get(&["v1", "counts"]).await
+        self.get(&["v1", "counts"], Pairs::new()).await
     }
 
     /// The numbers of the server since its start.
@@ -141,7 +262,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`]
     pub async fn stats(&self) -> Result<StatsBody, ClientError> {
-        self.get(&["v1", "stats"]).await
+        self.get(&["v1", "stats"], Pairs::new()).await
     }
 
     /// Waits until everything that was accepted before is durable.
@@ -167,24 +288,22 @@ impl Client {
     /// # Errors
     /// [`ClientError`]; a server that opens, stops or failed is a problem.
     pub async fn ready(&self) -> Result<HealthBody, ClientError> {
-        self.get(&["readyz"]).await
+        self.get(&["readyz"], Pairs::new()).await
     }
 
-    async fn get<T: serde::de::DeserializeOwned>(&self, path: &[&str]) -> Result<T, ClientError> {
-        let call = self.exchange.call(Method::GET, path, &[]).timeout(ANSWER_TIMEOUT);
+    async fn get<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: Pairs,
+    ) -> Result<T, ClientError> {
+        let call = self.exchange.call(Method::GET, path, &query).timeout(ANSWER_TIMEOUT);
         self.exchange.answer(call).await?.json()
     }
 }
 
-impl ListQuery {
-    fn pairs(&self) -> Vec<(&'static str, String)> {
-        let statuses = (!self.statuses.is_empty()).then(|| self.statuses.join(","));
-        let pairs = [
-            ("status", statuses),
-            ("pipeline", self.pipeline.clone()),
-            ("limit", self.limit.map(|limit| limit.to_string())),
-            ("cursor", self.cursor.clone()),
-        ];
-        pairs.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))).collect()
+fn keyed(call: RequestBuilder, key: Option<&str>) -> RequestBuilder {
+    match key {
+        Some(key) => call.header("idempotency-key", key),
+        None => call,
     }
 }

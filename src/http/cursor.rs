@@ -54,7 +54,7 @@ impl Walk {
         let number = |it: Option<u64>| it.map_or_else(String::new, |it| it.to_string());
         let parts = [
             store_id.to_owned(),
-            name(order).to_owned(),
+            order.as_str().to_owned(),
             statuses.join(","),
             kinds.join(","),
             filter.pipeline.as_ref().map_or_else(String::new, |it| it.as_str().to_owned()),
@@ -124,15 +124,6 @@ impl Walk {
             Order::Newest | Order::Oldest => Place::Seq(u64::from_le_bytes(bytes.try_into().ok()?)),
             Order::Id => Place::Id(JobId::parse(std::str::from_utf8(bytes).ok()?).ok()?),
         })
-    }
-}
-
-/// The name of an order, in a query as in the hash.
-pub(super) fn name(order: Order) -> &'static str {
-    match order {
-        Order::Newest => "newest",
-        Order::Oldest => "oldest",
-        Order::Id => "id",
     }
 }
 

@@ -7,7 +7,7 @@ use axum::http::header::{HeaderName, HeaderValue, LINK};
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 
-use super::cursor::{self, Mark, Walk};
+use super::cursor::{Mark, Walk};
 use super::format::Format;
 use super::fresh;
 use super::gate::Gate;
@@ -102,17 +102,13 @@ fn prefix(params: &mut Params) -> Result<String, Problem> {
 
 /// A prefix alone goes by id: then it finds its jobs without looking at others.
 fn order(params: &mut Params, has_prefix: bool) -> Result<Order, Problem> {
-    let orders = [Order::Newest, Order::Oldest, Order::Id];
     match params.one("order")? {
         None if has_prefix => Ok(Order::Id),
         None => Ok(Order::Newest),
-        Some(text) => {
-            let named = orders.into_iter().find(|order| cursor::name(*order) == text);
-            named.ok_or_else(|| {
-                let shown: String = text.chars().take(64).collect();
-                invalid(format!("order is {shown:?}; use newest, oldest or id"))
-            })
-        }
+        Some(text) => Order::parse(&text).ok_or_else(|| {
+            let shown: String = text.chars().take(64).collect();
+            invalid(format!("order is {shown:?}; use newest, oldest or id"))
+        }),
     }
 }
 

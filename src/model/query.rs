@@ -20,6 +20,23 @@ pub enum Order {
     Id,
 }
 
+impl Order {
+    pub const ALL: [Self; 3] = [Self::Newest, Self::Oldest, Self::Id];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Newest => "newest",
+            Self::Oldest => "oldest",
+            Self::Id => "id",
+        }
+    }
+
+    /// The order with this name, if there is one.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|order| order.as_str() == text)
+    }
+}
+
 /// Which jobs a reader wants; an empty filter wants all. A job must pass every part of it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct JobFilter {

@@ -8,7 +8,6 @@
 //! Every chunk has an idempotency key made of the content and its lines, so a chunk that is sent
 //! again, after a broken connection or by a second run, is answered from memory and counts once.
 
-mod backoff;
 mod chunk;
 mod progress;
 mod source;
@@ -24,9 +23,9 @@ use tokio::sync::mpsc;
 use super::args::ImportArgs;
 use super::exit::{Exit, Failure};
 use super::output;
+use super::retry;
 use super::signals::Signals;
 use crate::client::{Client, ClientError, Sent};
-use backoff::{Backoff, chance};
 use chunk::{Chunk, ChunkBounds, Chunker, LINE_BYTES_MAX};
 use progress::{Position, Progress};
 use source::Input;
@@ -195,23 +194,9 @@ impl Import {
     /// Sends a chunk until there is an answer, for as long as it is worth it.
     async fn send(&mut self, chunk: &Chunk) -> Result<Sent, ClientError> {
         let key = chunk.key();
-        let mut backoff = Backoff::new(self.retry_for);
-        let mut failing_since: Option<Instant> = None;
-        loop {
-            let error = match self.client.updates(chunk.body.clone(), Some(&key)).await {
-                Ok(sent) => return Ok(sent),
-                Err(error) => error,
-            };
-            let failing_for = failing_since.get_or_insert_with(Instant::now).elapsed();
-            let wait = backoff.next_wait(failing_for, error.retry_after(), chance());
-            match wait.filter(|_| error.is_retryable()) {
-                Some(wait) => {
-                    self.progress.waiting(&output::shown(&error.to_string()));
-                    tokio::time::sleep(wait).await;
-                }
-                None => return Err(error),
-            }
-        }
+        let Self { client, progress, .. } = self;
+        let call = || client.updates(chunk.body.clone(), Some(&key));
+        retry::until_answered(self.retry_for, |why| progress.waiting(why), call).await
     }
 }
 

@@ -1,0 +1,36 @@
+//! Calls that are made again when the server is busy or away.
+//!
+//! Only for what counts once however often it is sent: reads, and writes with an idempotency key.
+
+use std::time::{Duration, Instant};
+
+use super::output::shown;
+use crate::client::{Backoff, ClientError, chance};
+
+/// Makes `call` until there is an answer, for `retry_for` from the first failure on; `waiting` is
+/// told why it stands still.
+///
+/// # Errors
+/// The last failure, or the first that another try cannot mend.
+pub async fn until_answered<T, F>(
+    retry_for: Duration,
+    mut waiting: impl FnMut(&str),
+    mut call: impl FnMut() -> F,
+) -> Result<T, ClientError>
+where
+    F: Future<Output = Result<T, ClientError>>,
+{
+    let mut backoff = Backoff::new(retry_for);
+    let mut failing_since: Option<Instant> = None;
+    loop {
+        let error = match call().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let failing_for = failing_since.get_or_insert_with(Instant::now).elapsed();
+        let wait = backoff.next_wait(failing_for, error.retry_after(), chance());
+        let Some(wait) = wait.filter(|_| error.is_retryable()) else { return Err(error) };
+        waiting(&shown(&error.to_string()));
+        tokio::time::sleep(wait).await;
+    }
+}

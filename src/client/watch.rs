@@ -1,0 +1,218 @@
+//! The feed, read for as long as one likes, over broken connections and restarts of the server.
+//!
+//! ```text
+//!            start             piece, event
+//!   (caller) -----> connected ------------> connected
+//!                     |   ^
+//!   cut, silent, ended|   | connected again, after what was seen last
+//!                     v   |
+//!                   waiting, ever longer --> error: gone, refused, or tried for too long
+//! ```
+//!
+//! Every entry that passes the filter comes once and in order. That is safe because the place to
+//! resume from is known before the first connection: a watch "from now on" asks for the last
+//! durable seq first. Ids without data move the place too, so that a filter that lets nothing
+//! through does not leave it behind what the feed holds.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use reqwest::Method;
+use tokio::time::Instant;
+
+use super::Client;
+use super::backoff::{Backoff, chance};
+use super::error::{ClientError, Problem};
+use super::exchange::{Exchange, Stream};
+use super::query::{FeedQuery, given};
+use super::sse::{Event, EventReader};
+use crate::api::{FeedEntryBody, ProblemBody};
+
+/// How patient a watch is.
+#[derive(Clone, Copy, Debug)]
+pub struct WatchOptions {
+    /// A stream on which nothing comes for so long is broken; the server sends a heartbeat every
+    /// 15 s.
+    pub silence_max: Duration,
+    /// How long to try to connect again.
+    pub retry_for: Duration,
+}
+
+impl Default for WatchOptions {
+    fn default() -> Self {
+        Self { silence_max: Duration::from_secs(45), retry_for: Duration::MAX }
+    }
+}
+
+/// What comes next.
+#[derive(Debug)]
+pub enum Watched {
+    Entry(Box<FeedEntryBody<'static>>),
+    /// The connection is gone, for this reason; it is tried again.
+    Lost(ClientError),
+    /// There is a connection again, and nothing was missed.
+    Regained,
+}
+
+/// A feed without an end.
+#[derive(Debug)]
+pub struct Watch {
+    exchange: Exchange,
+    query: FeedQuery,
+    options: WatchOptions,
+    /// Everything up to it was seen, or did not pass the filter.
+    after: u64,
+    link: Link,
+    /// Read, and not yet looked at.
+    events: VecDeque<Event>,
+    /// Since the stream broke, until something comes again: a connection that is cut as soon as it
+    /// is made must not be made in a tight loop.
+    outage: Option<Outage>,
+}
+
+#[derive(Debug)]
+enum Link {
+    Up { stream: Stream, reader: EventReader, heard_at: Instant },
+    Down { retry_at: Instant },
+}
+
+#[derive(Debug)]
+struct Outage {
+    since: Instant,
+    backoff: Backoff,
+}
+
+impl Watch {
+    /// Connects, after the seq `after`, or after the last durable one.
+    pub(super) async fn start(
+        client: &Client,
+        query: FeedQuery,
+        after: Option<u64>,
+        options: WatchOptions,
+    ) -> Result<Self, ClientError> {
+        let after = match after {
+            Some(seq) => seq,
+            None => client.feed(&FeedQuery::default(), None, Some(1), None).await?.as_of_seq,
+        };
+        let mut watch = Self {
+            exchange: client.exchange.clone(),
+            query,
+            options,
+            after,
+            link: Link::Down { retry_at: Instant::now() },
+            events: VecDeque::new(),
+            outage: None,
+        };
+        watch.link = watch.connect().await?;
+        Ok(watch)
+    }
+
+    /// The seq up to which everything was seen: another watch after it misses nothing.
+    pub fn after(&self) -> u64 {
+        self.after
+    }
+
+    /// Waits for the next thing. Loses nothing if it is dropped before it is ready.
+    ///
+    /// # Errors
+    /// [`ClientError`]: the watch is over. A place that the feed no longer holds is a problem with
+    /// the code `gone`, which says what it holds.
+    pub async fn next(&mut self) -> Result<Watched, ClientError> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                match self.take(event)? {
+                    Some(entry) => return Ok(Watched::Entry(Box::new(entry))),
+                    None => continue,
+                }
+            }
+            let retry_at = match self.link {
+                Link::Up { .. } => match self.read().await {
+                    Ok(()) => continue,
+                    Err(error) => return self.lose(error).map(Watched::Lost),
+                },
+                Link::Down { retry_at } => retry_at,
+            };
+            tokio::time::sleep_until(retry_at).await;
+            match self.connect().await {
+                Ok(link) => {
+                    self.link = link;
+                    return Ok(Watched::Regained);
+                }
+                Err(error) => drop(self.lose(error)?),
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<Link, ClientError> {
+        let mut pairs = self.query.pairs();
+        let after = self.after.to_string();
+        pairs.extend(given([("after", Some(after)), ("format", Some("sse".to_owned()))]));
+        let call = self.exchange.call(Method::GET, &["v1", "updates"], &pairs);
+        let connecting = self.exchange.stream(call.header("accept", "text/event-stream"));
+        let stream = tokio::time::timeout(self.options.silence_max, connecting).await;
+        let stream =
+            stream.unwrap_or_else(|_| Err(self.exchange.unavailable("it took too long")))?;
+        Ok(Link::Up { stream, reader: EventReader::default(), heard_at: Instant::now() })
+    }
+
+    /// Reads one piece of the stream.
+    async fn read(&mut self) -> Result<(), ClientError> {
+        let Link::Up { stream, reader, heard_at } = &mut self.link else { return Ok(()) };
+        let silence_max = self.options.silence_max;
+        let Ok(piece) = tokio::time::timeout_at(*heard_at + silence_max, stream.piece()).await
+        else {
+            let why = format!("nothing came for {} s", silence_max.as_secs_f64());
+            return Err(self.exchange.unavailable(why));
+        };
+        let piece = piece?;
+        *heard_at = Instant::now();
+        self.outage = None;
+        let pushed = reader.push(piece.as_ref(), &mut self.events);
+        pushed.map_err(|error| self.exchange.foreign(&error.to_string()))
+    }
+
+    /// Gives the connection up for `error`, which comes back: as an error if no further try mends
+    /// it, or if it was tried for too long.
+    fn lose(&mut self, error: ClientError) -> Result<ClientError, ClientError> {
+        let now = Instant::now();
+        let retry_for = self.options.retry_for;
+        let outage = self
+            .outage
+            .get_or_insert_with(|| Outage { since: now, backoff: Backoff::new(retry_for) });
+        let failing_for = now.duration_since(outage.since);
+        let wait = outage.backoff.next_wait(failing_for, error.retry_after(), chance());
+        self.link = Link::Down { retry_at: now + wait.unwrap_or_default() };
+        if error.is_retryable() && wait.is_some() { Ok(error) } else { Err(error) }
+    }
+
+    /// The entry of an event, if it has one that is new.
+    fn take(&mut self, event: Event) -> Result<Option<FeedEntryBody<'static>>, ClientError> {
+        match event.name.as_str() {
+            "" | "message" => (),
+            "gone" => return Err(self.gone(&event.data)),
+            // Of a later version.
+            _ => return Ok(None),
+        }
+        if event.data.is_empty() {
+            let seq = event.id.and_then(|id| id.parse().ok()).unwrap_or(0);
+            self.after = self.after.max(seq);
+            return Ok(None);
+        }
+        let entry: FeedEntryBody<'static> =
+            serde_json::from_str(&event.data).map_err(|_| self.exchange.foreign(&event.data))?;
+        if entry.seq <= self.after {
+            return Ok(None);
+        }
+        self.after = entry.seq;
+        Ok(Some(entry))
+    }
+
+    fn gone(&self, data: &str) -> ClientError {
+        match serde_json::from_str::<ProblemBody<'static>>(data) {
+            Ok(body) => {
+                ClientError::Problem(Box::new(Problem { body, retry_after: None, replayed: false }))
+            }
+            Err(_) => self.exchange.foreign(data),
+        }
+    }
+}
