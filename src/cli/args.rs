@@ -1,4 +1,19 @@
 //! The command line: every command with its flags, its help and its examples.
+//!
+//! Here are the commands about the store and the program; those about jobs and about the feed have
+//! files of their own.
+
+mod feed;
+mod jobs;
+
+pub use feed::{
+    ExportArgs, ExportJobsArgs, ExportTarget, ExportUpdatesArgs, ExportWhat, FeedFilterArgs,
+    FileFormat, WaitArgs, WatchArgs,
+};
+pub use jobs::{
+    CountsArgs, DeleteArgs, ExpectArgs, GetArgs, HistoryArgs, JobFilterArgs, ListArgs, LookupArgs,
+    PipelinesArgs, SetArgs,
+};
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -13,12 +28,14 @@ const DEFAULT_URL: &str = "http://127.0.0.1:7411";
 
 const EXIT_CODES: &str = "\
 Exit codes:
-   0  done                               69  no server answers
-   1  no such job; check found damage    70  a bug in this program
-  64  wrong command line                 74  the machine cannot read or write
-  65  updates rejected, input broken     75  try again: store in use, queue full
-  66  the input cannot be opened         76  the store is damaged
-                                         78  wrong configuration
+   0  done                               70  a bug in this program
+   1  no: no such job or pipeline, it    73  the output file cannot be made
+      finished otherwise, damage found   74  the machine cannot read or write
+  64  wrong command line                 75  try again: store in use, queue full,
+  65  updates rejected, input broken         wait took longer than --timeout
+  66  the input cannot be opened, the    76  the store is damaged
+      feed no longer holds it            78  wrong configuration
+  69  no server answers
 A command that SIGINT or SIGTERM broke off ends with 130 or 143.";
 
 /// Keeps the status of every job of an ingestion pipeline.
@@ -39,7 +56,15 @@ pub enum Command {
     Set(SetArgs),
     Get(GetArgs),
     List(ListArgs),
+    History(HistoryArgs),
+    Lookup(LookupArgs),
+    Delete(DeleteArgs),
+    Wait(WaitArgs),
+    Watch(WatchArgs),
     Counts(CountsArgs),
+    Pipelines(PipelinesArgs),
+    Expect(ExpectArgs),
+    Export(ExportArgs),
     Stats(StatsArgs),
     Flush(FlushArgs),
     Check(CheckArgs),
@@ -57,6 +82,14 @@ pub struct Server {
     /// Print JSON for machines
     #[arg(long)]
     pub json: bool,
+}
+
+/// How patient a command is that may be sent again: it counts once.
+#[derive(Args, Clone, Debug)]
+pub struct RetryArgs {
+    /// How long to try again when the server is busy or away
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub retry_for: Duration,
 }
 
 /// Keep the store and answer over HTTP, until SIGTERM or SIGINT
@@ -105,108 +138,6 @@ pub struct ImportArgs {
     /// No progress; the summary only if lines were rejected
     #[arg(long, short)]
     pub quiet: bool,
-    #[command(flatten)]
-    pub server: Server,
-}
-
-/// Report the status of one job
-///
-/// Returns when it is on disk. Without STATUS it is a heartbeat: it sets what the flags give and
-/// leaves the status as it is.
-#[derive(Args, Debug)]
-#[command(after_help = "\
-Examples:
-  jobslate set doc-1 processing
-  jobslate set doc-1 error --error 'no text found' --attempt 2
-  jobslate set doc-1 --progress 0.4 --message 'page 12'
-  jobslate set doc-1 processing --if-status queued    (fails unless it is queued: claim a job)")]
-pub struct SetArgs {
-    /// Id of the job
-    pub job: String,
-    /// Its new status: queued, processing, completed, error, cancelled, or a word of your own
-    pub status: Option<String>,
-    /// Why it failed
-    #[arg(long, value_name = "TEXT")]
-    pub error: Option<String>,
-    /// When it happened: RFC 3339 or Unix milliseconds [default: now]
-    #[arg(long, value_name = "TIME")]
-    pub at: Option<String>,
-    /// Which attempt this is; a lower one than the job has is stale
-    #[arg(long, value_name = "N")]
-    pub attempt: Option<u32>,
-    /// How much is done, from 0 to 1
-    #[arg(long, value_name = "PART")]
-    pub progress: Option<f64>,
-    /// What it is doing
-    #[arg(long, value_name = "TEXT")]
-    pub message: Option<String>,
-    /// A label; may be repeated, and replaces all labels of the job
-    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
-    pub labels: Vec<(String, String)>,
-    /// Pipeline of the job [default: the one it has, or `default`]
-    #[arg(long, value_name = "NAME")]
-    pub pipeline: Option<String>,
-    /// Only if this is the job's status now
-    #[arg(long, value_name = "STATUS", conflicts_with = "queued")]
-    pub if_status: Option<String>,
-    /// Return once it is admitted, before it is on disk
-    #[arg(long)]
-    pub queued: bool,
-    #[command(flatten)]
-    pub server: Server,
-}
-
-/// Show one job
-#[derive(Args, Debug)]
-#[command(after_help = "\
-Examples:
-  jobslate get doc-1
-  jobslate get doc-1 --json | jq -r .status
-Ends with 1 if there is no such job.")]
-pub struct GetArgs {
-    /// Id of the job
-    pub job: String,
-    #[command(flatten)]
-    pub server: Server,
-}
-
-/// List jobs, the last changed first
-#[derive(Args, Debug)]
-#[command(after_help = "\
-Examples:
-  jobslate list
-  jobslate list --status error,timeout --pipeline pdf
-  jobslate list --all --json | jq -r .job_id
-With --json, one job a line.")]
-pub struct ListArgs {
-    /// Only these statuses, separated by commas; may be repeated
-    #[arg(long, value_name = "STATUS", value_delimiter = ',')]
-    pub status: Vec<String>,
-    /// Only this pipeline
-    #[arg(long, value_name = "NAME")]
-    pub pipeline: Option<String>,
-    /// Most jobs to list
-    #[arg(long, value_name = "N", default_value_t = 50, conflicts_with = "all")]
-    #[arg(value_parser = jobs_max)]
-    pub limit: u64,
-    /// List them all
-    #[arg(long)]
-    pub all: bool,
-    #[command(flatten)]
-    pub server: Server,
-}
-
-/// Show how many jobs there are, by status
-#[derive(Args, Debug)]
-#[command(after_help = "\
-Examples:
-  jobslate counts
-  jobslate counts --by-pipeline
-  jobslate counts --json | jq .by_kind.failed")]
-pub struct CountsArgs {
-    /// One row for each pipeline
-    #[arg(long)]
-    pub by_pipeline: bool,
     #[command(flatten)]
     pub server: Server,
 }
@@ -273,7 +204,7 @@ pub struct CompletionsArgs {
     pub shell: Shell,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| "give a duration with a unit, such as 60s".to_owned())
 }
 
@@ -283,18 +214,7 @@ fn chunk_lines(text: &str) -> Result<usize, String> {
     lines.ok_or_else(|| format!("give a number from 1 to {LINES_MAX}"))
 }
 
-fn jobs_max(text: &str) -> Result<u64, String> {
-    let jobs = text.parse().ok().filter(|jobs| *jobs > 0);
-    jobs.ok_or_else(|| "give a number from 1; --all lists them all".to_owned())
-}
-
 /// An empty variable counts as unset, and a flag cannot be told from a variable here.
 fn url(text: &str) -> Result<String, Infallible> {
     Ok(if text.is_empty() { DEFAULT_URL } else { text }.to_owned())
-}
-
-fn label(text: &str) -> Result<(String, String), String> {
-    let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
-    pair.map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .ok_or_else(|| "give NAME=VALUE".to_owned())
 }

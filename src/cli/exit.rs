@@ -9,8 +9,9 @@ use std::process::ExitCode;
 
 use super::config::ConfigError;
 use super::output::shown;
+use crate::api::ProblemBody;
 use crate::client::ClientError;
-use crate::model::RejectionCode;
+use crate::model::{InvalidName, RejectionCode};
 use crate::store::{OpenError, StoreError};
 use crate::telemetry::logging::LogError;
 
@@ -19,21 +20,24 @@ use crate::telemetry::logging::LogError;
 #[repr(u8)]
 pub enum Exit {
     Done = 0,
-    /// The answer is no: no such job, or a check that found something.
+    /// The answer is no: no such job, a job that finished otherwise, or a check that found something.
     No = 1,
     /// The command line is wrong.
     Usage = 64,
     /// Updates were rejected, or the input is broken.
     BadData = 65,
-    /// The input cannot be opened.
+    /// The input cannot be opened, or the feed no longer holds it.
     NoInput = 66,
     /// No server answers, or not as ours does.
     Unavailable = 69,
     /// A bug.
     Internal = 70,
+    /// The output file cannot be made, or is there already.
+    CannotCreate = 73,
     /// The machine failed to read or write.
     Io = 74,
-    /// Try again later: the store is in use, the queue is full, the server stops.
+    /// Try again later: the store is in use, the queue is full, the server stops, a wait took too
+    /// long.
     TryLater = 75,
     /// The store is damaged; nothing was changed.
     Damaged = 76,
@@ -97,6 +101,13 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// A job id or pipeline name that cannot be one; it must not become another path.
+impl From<InvalidName> for Failure {
+    fn from(error: InvalidName) -> Self {
+        Self::new(Exit::BadData, error.to_string())
+    }
+}
+
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::new(Exit::BadConfig, error.to_string())
@@ -146,6 +157,7 @@ impl From<ClientError> for Failure {
             ClientError::Unavailable { .. } => {
                 format!("{error}\n  is `jobslate serve` running, and is --url right?")
             }
+            ClientError::Problem(problem) if problem.body.code == "gone" => gone(&problem.body),
             // The words of whoever answered; a terminal must not obey them.
             _ => shown(&error.to_string()),
         };
@@ -153,9 +165,25 @@ impl From<ClientError> for Failure {
     }
 }
 
+/// The place to begin at instead, beside the words of the server.
+fn gone(problem: &ProblemBody<'_>) -> String {
+    let detail = shown(&problem.detail);
+    match (problem.first_seq_held, problem.last_seq_held) {
+        (Some(first), Some(last)) if first > last => {
+            format!("{detail}\n  the feed holds nothing; begin with --after {last}")
+        }
+        (Some(first), Some(last)) => format!(
+            "{detail}\n  the feed holds the updates {first} to {last}; begin with --after {}",
+            first.saturating_sub(1)
+        ),
+        _ => detail,
+    }
+}
+
 fn problem_exit(status: u16, code: &str) -> Exit {
     match (status, code) {
-        (404, "unknown_job") => Exit::No,
+        (404, "unknown_job" | "unknown_pipeline") => Exit::No,
+        (410, _) => Exit::NoInput,
         (500, "corrupt_record") => Exit::Damaged,
         (503 | 507, "storage_failed" | "storage_full") => Exit::Io,
         (408 | 429 | 503 | 507, _) => Exit::TryLater,

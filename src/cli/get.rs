@@ -3,7 +3,7 @@
 use comfy_table::Cell;
 
 use super::args::GetArgs;
-use super::exit::{Exit, Failure};
+use super::exit::Failure;
 use super::output::{self, shown};
 use crate::api::{JobBody, TimeBody};
 use crate::client::Client;
@@ -14,8 +14,7 @@ use crate::model::JobId;
 /// # Errors
 /// [`Failure`]: there is no such job, there cannot be one, or no server.
 pub async fn run(args: GetArgs) -> Result<(), Failure> {
-    // A wrong id must not become another path.
-    JobId::parse(&args.job).map_err(|error| Failure::new(Exit::BadData, error.to_string()))?;
+    JobId::parse(&args.job)?;
     let job = Client::new(&args.server.url)?.job(&args.job).await?;
     if args.server.json {
         return Ok(output::json(&job)?);

@@ -2,10 +2,10 @@
 
 use comfy_table::Cell;
 
-use super::args::ListArgs;
+use super::args::{JobFilterArgs, ListArgs};
 use super::exit::Failure;
 use super::output::{self, shown_short};
-use crate::api::JobBody;
+use crate::api::{JobBody, jobs_csv};
 use crate::client::{Client, ListQuery};
 use crate::model::limits::PAGE_JOBS_MAX;
 
@@ -18,11 +18,7 @@ const TEXT_CHARS_MAX: usize = 60;
 /// [`Failure`]: no server, or a filter that it does not take.
 pub async fn run(args: ListArgs) -> Result<(), Failure> {
     let client = Client::new(&args.server.url)?;
-    let mut query = ListQuery {
-        statuses: args.status.clone(),
-        pipeline: args.pipeline.clone(),
-        ..ListQuery::default()
-    };
+    let mut query = query_of(&args.filter);
     let mut left = if args.all { u64::MAX } else { args.limit };
     let mut is_first = true;
     loop {
@@ -31,9 +27,10 @@ pub async fn run(args: ListArgs) -> Result<(), Failure> {
         let page = client.list(&query).await?;
         left -= left.min(page.jobs.len() as u64);
         if args.server.json {
-            for job in &page.jobs {
-                output::json_line(job)?;
-            }
+            output::text(&String::from_utf8_lossy(&output::ndjson(&page.jobs)))?;
+        } else if args.csv {
+            output::data(&jobs_csv(&page.jobs, is_first))?;
+            is_first = false;
         } else if !page.jobs.is_empty() {
             print_page(&page.jobs, is_first)?;
             is_first = false;
@@ -43,18 +40,36 @@ pub async fn run(args: ListArgs) -> Result<(), Failure> {
             break;
         }
     }
-    if !args.server.json {
+    if !args.server.json && !args.csv {
         if is_first {
             output::note("no jobs");
         } else if query.cursor.is_some() {
-            output::note(&format!("the last changed {}; there are more: --all", args.limit));
+            output::note(&format!("the first {}; there are more: --all", args.limit));
         }
     }
     Ok(())
 }
 
-/// The columns of a page fit its own rows, since later pages are not known yet.
-fn print_page(jobs: &[JobBody<'_>], is_first: bool) -> std::io::Result<()> {
+/// The query of a filter; its pages are the caller's.
+pub fn query_of(filter: &JobFilterArgs) -> ListQuery {
+    ListQuery {
+        statuses: filter.status.clone(),
+        kinds: filter.kind.clone(),
+        pipeline: filter.pipeline.clone(),
+        prefix: filter.prefix.clone(),
+        updated_after: filter.updated_after,
+        updated_before: filter.updated_before,
+        stalled_for: filter.stalled_for,
+        order: filter.order,
+        limit: None,
+        cursor: None,
+    }
+}
+
+/// Prints some jobs as a table; with the header, if `is_first`.
+///
+/// The columns fit these rows alone, since later ones are not known yet.
+pub fn print_page(jobs: &[JobBody<'_>], is_first: bool) -> std::io::Result<()> {
     const HEADER: [&str; 6] = ["JOB", "STATUS", "PIPELINE", "ATTEMPT", "SINCE", "ABOUT"];
     let mut table = output::new_table(if is_first { &HEADER } else { &[] });
     for job in jobs {

@@ -8,18 +8,27 @@ mod args;
 mod check;
 mod config;
 mod counts;
+mod delete;
 mod exit;
+mod expect;
+mod export;
 mod flush;
 mod get;
+mod history;
 mod import;
 mod list;
+mod lookup;
 mod open_files;
 mod output;
+mod pipelines;
+mod progress;
 mod retry;
 mod serve;
 mod set;
 mod signals;
 mod stats;
+mod wait;
+mod watch;
 
 pub use exit::{Exit, Failure};
 
@@ -71,7 +80,15 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Set(args) => ask(set::run(args)),
         Command::Get(args) => ask(get::run(args)),
         Command::List(args) => ask(list::run(args)),
+        Command::History(args) => ask(history::run(args)),
+        Command::Lookup(args) => ask(lookup::run(args)),
+        Command::Delete(args) => ask(delete::run(args)),
+        Command::Wait(args) => ask(wait::run(args)),
+        Command::Watch(args) => ask(watch::run(args)),
         Command::Counts(args) => ask(counts::run(args)),
+        Command::Pipelines(args) => ask(pipelines::run(args)),
+        Command::Expect(args) => ask(expect::run(args)),
+        Command::Export(args) => ask(export::run(args)),
         Command::Stats(args) => ask(stats::run(args)),
         Command::Flush(args) => ask(flush::run(args)),
         Command::Check(args) => ask(check::run(args)),

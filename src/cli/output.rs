@@ -48,6 +48,35 @@ pub fn text_line(line: &str) -> io::Result<()> {
     text(&format!("{line}\n"))
 }
 
+/// Prints data as it is, if it goes to a program or a file. A terminal gets it without characters
+/// that it would obey.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn data(bytes: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if out.is_terminal() {
+        let text = String::from_utf8_lossy(bytes).replace("\r\n", "\n");
+        for line in text.split_inclusive('\n') {
+            let (line, end) = line.strip_suffix('\n').map_or((line, ""), |line| (line, "\n"));
+            write!(out, "{}{end}", shown(line))?;
+        }
+    } else {
+        out.write_all(bytes)?;
+    }
+    out.flush()
+}
+
+/// Rows as JSON, one a line.
+pub fn ndjson(rows: &[impl Serialize]) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for row in rows {
+        serde_json::to_writer(&mut lines, row).expect("a shape of the wire has JSON");
+        lines.push(b'\n');
+    }
+    lines
+}
+
 /// Says something beside the output, on standard error.
 pub fn note(line: &str) {
     // Nobody may be there to read it.
@@ -96,6 +125,20 @@ pub fn status_cell(status: &str, kind: &str) -> Cell {
         "failed" => cell.fg(Color::Red),
         "cancelled" => cell.fg(Color::Yellow),
         _ => cell,
+    }
+}
+
+/// Somebody's text in the colour of a kind.
+pub fn painted(text: &str, kind: &str) -> String {
+    use owo_colors::OwoColorize;
+    let text = shown(text);
+    match kind {
+        "waiting" => text.blue().to_string(),
+        "running" => text.cyan().to_string(),
+        "succeeded" => text.green().to_string(),
+        "failed" => text.red().to_string(),
+        "cancelled" => text.yellow().to_string(),
+        _ => text,
     }
 }
 

@@ -4,8 +4,23 @@
 
 use std::time::{Duration, Instant};
 
-use super::output::shown;
+use super::output::{note, shown};
 use crate::client::{Backoff, ClientError, chance};
+
+/// A key that no other call has.
+pub fn new_key() -> String {
+    uuid::Uuid::now_v7().to_string()
+}
+
+/// Tells a person, once, that a call is tried again.
+pub fn say_once() -> impl FnMut(&str) {
+    let mut is_said = false;
+    move |why| {
+        if !std::mem::replace(&mut is_said, true) {
+            note(&format!("waiting: {why}"));
+        }
+    }
+}
 
 /// Makes `call` until there is an answer, for `retry_for` from the first failure on; `waiting` is
 /// told why it stands still.

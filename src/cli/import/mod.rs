@@ -9,7 +9,6 @@
 //! again, after a broken connection or by a second run, is answered from memory and counts once.
 
 mod chunk;
-mod progress;
 mod source;
 mod summary;
 #[cfg(test)]
@@ -23,11 +22,11 @@ use tokio::sync::mpsc;
 use super::args::ImportArgs;
 use super::exit::{Exit, Failure};
 use super::output;
+use super::progress::{Measure, Position, Progress, Task};
 use super::retry;
 use super::signals::Signals;
 use crate::client::{Client, ClientError, Sent};
 use chunk::{Chunk, ChunkBounds, Chunker, LINE_BYTES_MAX};
-use progress::{Position, Progress};
 use source::Input;
 use summary::{Summary, counted_lines};
 
@@ -46,10 +45,11 @@ pub async fn run(args: ImportArgs) -> Result<(), Failure> {
     let input = Input::parse(&args.file);
     let mut signals = Signals::new().map_err(Failure::no_runtime)?;
     let (size_bytes, chunks) = read_ahead(&input, args.chunk)?;
+    let task = Task { name: "import", noun: "updates", measure: Measure::Bytes, whole: size_bytes };
     let mut import = Import {
         client,
         retry_for: args.retry_for,
-        progress: Progress::new(args.quiet || args.server.json, size_bytes),
+        progress: Progress::new(args.quiet || args.server.json, task),
         started: Instant::now(),
         summary: Summary::default(),
     };
@@ -148,8 +148,8 @@ impl Import {
             let (chunk, read_bytes) = ahead.map_err(|error| unreadable(input, &error))?;
             self.deliver(chunk).await?;
             let position = Position {
-                read_bytes,
-                updates: self.summary.fresh(),
+                done: read_bytes,
+                count: self.summary.fresh(),
                 elapsed: self.started.elapsed(),
             };
             self.progress.show(position);

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::chunk::Chunk;
-use super::progress::rate;
 use crate::api::RejectionBody;
 use crate::cli::output::shown;
+use crate::cli::progress::rate;
 use crate::client::Sent;
 
 /// How many rejected lines are named; the rest is counted.
