@@ -6,13 +6,21 @@ use serde_json::Value;
 
 use crate::server::{Site, jobslate};
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 19] = [
     "serve",
     "import",
     "set",
     "get",
     "list",
+    "history",
+    "lookup",
+    "delete",
+    "wait",
+    "watch",
     "counts",
+    "pipelines",
+    "expect",
+    "export",
     "stats",
     "flush",
     "check",

@@ -12,8 +12,11 @@
 mod bad_input;
 mod benches;
 mod cli;
+mod commands;
+mod double;
 mod ends;
 mod events;
+mod follow;
 mod http;
 mod import;
 mod kill;
@@ -28,5 +31,6 @@ mod stop;
 mod tidy;
 mod trace;
 mod walk;
+mod watch;
 mod watchers;
 mod workload;

@@ -23,8 +23,6 @@ Examples:
   jobslate watch --after 0 --count 100    (the first 100 that the store has)
 With --json, one update a line. Ends with 66 if the feed no longer holds what follows --after.")]
 pub struct WatchArgs {
-    #[command(flatten)]
-    pub filter: FeedFilterArgs,
     /// Begin after this update [default: begin now]
     #[arg(long, value_name = "SEQ")]
     pub after: Option<u64>,
@@ -33,6 +31,9 @@ pub struct WatchArgs {
     pub count: Option<u64>,
     #[command(flatten)]
     pub server: Server,
+    // Last, as its heading stands over everything that follows.
+    #[command(flatten)]
+    pub filter: FeedFilterArgs,
 }
 
 /// Which updates.
@@ -117,10 +118,10 @@ pub enum ExportWhat {
     Updates(ExportUpdatesArgs),
 }
 
-/// Write jobs as they are at one moment, the last changed first
+/// Write jobs, the last changed first
 ///
-/// Jobs that change while it runs are left out from there on: export the updates as well, after the
-/// last of the export, to have them.
+/// It reflects the moment at which it began: a job that changes before its turn is left out, and
+/// `jobslate export updates --after` the update that the last line on standard error names has it.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -128,9 +129,9 @@ Examples:
   jobslate export jobs --output failed.csv --kind failed --updated-after 1h")]
 pub struct ExportJobsArgs {
     #[command(flatten)]
-    pub filter: JobFilterArgs,
-    #[command(flatten)]
     pub target: ExportTarget,
+    #[command(flatten)]
+    pub filter: JobFilterArgs,
 }
 
 /// Write the updates that the feed holds, in order, up to the last that is durable when it begins
@@ -141,18 +142,17 @@ Examples:
   jobslate export updates --after 918273 --pipeline pdf > new.ndjson
 Ends with 66 if the feed no longer holds what follows --after.")]
 pub struct ExportUpdatesArgs {
-    #[command(flatten)]
-    pub filter: FeedFilterArgs,
     /// Begin after this update [default: begin with the first that the feed holds]
     #[arg(long, value_name = "SEQ")]
     pub after: Option<u64>,
     #[command(flatten)]
     pub target: ExportTarget,
+    #[command(flatten)]
+    pub filter: FeedFilterArgs,
 }
 
 /// Where to, and how.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Options")]
 pub struct ExportTarget {
     /// [default: csv for a FILE.csv, else ndjson]
     #[arg(long, value_name = "FORMAT")]

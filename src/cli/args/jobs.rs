@@ -81,8 +81,6 @@ Examples:
   jobslate list --all --json | jq -r .job_id
 With --json, one job a line.")]
 pub struct ListArgs {
-    #[command(flatten)]
-    pub filter: JobFilterArgs,
     /// Most jobs to list
     #[arg(long, value_name = "N", default_value_t = 50, conflicts_with = "all")]
     #[arg(value_parser = jobs_max)]
@@ -95,6 +93,9 @@ pub struct ListArgs {
     pub csv: bool,
     #[command(flatten)]
     pub server: Server,
+    // Last, as its heading stands over everything that follows.
+    #[command(flatten)]
+    pub filter: JobFilterArgs,
 }
 
 /// Which jobs, and in which order.
