@@ -20,7 +20,7 @@ use crate::telemetry::logging::LogError;
 #[repr(u8)]
 pub enum Exit {
     Done = 0,
-    /// The answer is no: no such job, a job that finished otherwise, or a check that found something.
+    /// The answer is no: no such job, a job that finished otherwise, a check that found something.
     No = 1,
     /// The command line is wrong.
     Usage = 64,

@@ -25,10 +25,11 @@ pub async fn run(args: PipelinesArgs) -> Result<(), Failure> {
     if let Some(name) = &args.name {
         PipelineName::parse(name)?;
         let pipeline = client.pipeline(name).await?;
-        return Ok(match args.server.json {
-            true => output::json(&pipeline)?,
-            false => output::table(fields(&pipeline, now))?,
-        });
+        let printed = match args.server.json {
+            true => output::json(&pipeline),
+            false => output::table(fields(&pipeline, now)),
+        };
+        return Ok(printed?);
     }
     let mut pipelines = Vec::new();
     let mut after: Option<String> = None;

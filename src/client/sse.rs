@@ -124,7 +124,8 @@ mod tests {
     }
 
     const STREAM: &str = "\u{feff}: hello\r\n\r\nid: 7\r\ndata: {\"a\":\r\ndata:1}\r\n\r\n\
-        : heartbeat\n\nid: 9\n\nevent: gone\rdata: \u{e9}\r\rretry: 5\nx\ndata\n\nid: 10\ndata: cut";
+        : heartbeat\n\nid: 9\n\nevent: gone\rdata: \u{e9}\r\rretry: 5\nx\ndata\n\n\
+        id: 10\ndata: cut";
 
     fn events_of_stream() -> Vec<Event> {
         vec![

@@ -72,8 +72,15 @@ pub struct Watch {
 
 #[derive(Debug)]
 enum Link {
-    Up { stream: Stream, reader: EventReader, heard_at: Instant },
+    Up(Box<Open>),
     Down { retry_at: Instant },
+}
+
+#[derive(Debug)]
+struct Open {
+    stream: Stream,
+    reader: EventReader,
+    heard_at: Instant,
 }
 
 #[derive(Debug)]
@@ -126,7 +133,7 @@ impl Watch {
                 }
             }
             let retry_at = match self.link {
-                Link::Up { .. } => match self.read().await {
+                Link::Up(_) => match self.read().await {
                     Ok(()) => continue,
                     Err(error) => return self.lose(error).map(Watched::Lost),
                 },
@@ -152,12 +159,14 @@ impl Watch {
         let stream = tokio::time::timeout(self.options.silence_max, connecting).await;
         let stream =
             stream.unwrap_or_else(|_| Err(self.exchange.unavailable("it took too long")))?;
-        Ok(Link::Up { stream, reader: EventReader::default(), heard_at: Instant::now() })
+        let open = Open { stream, reader: EventReader::default(), heard_at: Instant::now() };
+        Ok(Link::Up(Box::new(open)))
     }
 
     /// Reads one piece of the stream.
     async fn read(&mut self) -> Result<(), ClientError> {
-        let Link::Up { stream, reader, heard_at } = &mut self.link else { return Ok(()) };
+        let Link::Up(open) = &mut self.link else { return Ok(()) };
+        let Open { stream, reader, heard_at } = &mut **open;
         let silence_max = self.options.silence_max;
         let Ok(piece) = tokio::time::timeout_at(*heard_at + silence_max, stream.piece()).await
         else {

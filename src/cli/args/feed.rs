@@ -12,8 +12,8 @@ use crate::model::{InvalidStatus, Kind, Status};
 /// Watch updates as they become durable, one line each
 ///
 /// Goes on for ever: a lost connection is made again, also to a server that was restarted, and no
-/// update is shown twice or left out. It ends with Ctrl-C, and says with which --after another watch
-/// goes on.
+/// update is shown twice or left out. It ends with Ctrl-C, and says with which --after another
+/// watch goes on.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
