@@ -173,7 +173,7 @@ fn gone(problem: &ProblemBody<'_>) -> String {
             format!("{detail}\n  the feed holds nothing; begin with --after {last}")
         }
         (Some(first), Some(last)) => format!(
-            "{detail}\n  the feed holds the updates {first} to {last}; begin with --after {}",
+            "{detail}\n  the feed holds the updates {first} to {last}; --after {} gives them all",
             first.saturating_sub(1)
         ),
         _ => detail,

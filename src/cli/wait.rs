@@ -165,7 +165,7 @@ fn sentence(args: &WaitArgs, outcome: Outcome, seen: &Seen) -> String {
         Outcome::UnknownJob => format!("no job {job}"),
         Outcome::TimedOut => match &seen.status {
             Some(_) => format!("{job} is still {status}, not {asked}{seq}"),
-            None => format!("nobody has reported a status of {job} yet"),
+            None => format!("no status of {job} was seen in time"),
         },
     }
 }

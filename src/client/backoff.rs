@@ -5,6 +5,8 @@ use std::time::Duration;
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// What a server may ask for; more is a mistake of somebody's.
+const LONGEST_ASKED: Duration = Duration::from_mins(5);
 
 /// Waits that double, from 0.1 s to 5 s, until `retry_for` has passed since the first failure.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +34,7 @@ impl Backoff {
         self.tries += 1;
         // At least half of it, so that a failing server is never called in a tight loop.
         let wait = doubled.mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0);
-        Some(asked.map_or(wait, |asked| asked + wait / 4).min(left))
+        Some(asked.map_or(wait, |asked| asked.min(LONGEST_ASKED) + wait / 4).min(left))
     }
 }
 
@@ -66,7 +68,7 @@ mod tests {
         let wait = |asked| Backoff::new(MINUTE).next_wait(Duration::ZERO, asked, 0.0);
         assert_eq!(wait(None), Some(Duration::from_millis(50)));
         assert!(wait(Some(Duration::from_secs(3))).unwrap() >= Duration::from_secs(3));
-        assert_eq!(wait(Some(Duration::from_secs(300))), Some(MINUTE));
+        assert_eq!(wait(Some(Duration::MAX)), Some(MINUTE));
         assert_eq!(Backoff::new(Duration::ZERO).next_wait(Duration::ZERO, None, 0.0), None);
     }
 

@@ -4,8 +4,9 @@
 use std::io::Write;
 use std::process::{Output, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::double::{Double, Step, reply};
 use crate::server::{Server, Site, jobslate};
 
 /// An address where nothing listens.
@@ -110,7 +111,8 @@ fn a_history_shows_each_change_and_escapes_what_a_terminal_would_obey() {
     let server = site.start();
     post(
         &server,
-        r#"[{"job_id":"a","status":"queued"},{"job_id":"a","status":"error","error":"x\u001b[2J"}]"#,
+        r#"[{"job_id":"a","status":"queued"},
+            {"job_id":"a","status":"error","error":"x\u001b[2J"}]"#,
     );
     let people = server.run(&["history", "a"]);
     assert_exit(&people, 0, "");
@@ -161,6 +163,24 @@ fn a_deleted_job_is_gone_and_a_second_delete_says_so() {
     assert_eq!(machine(&server, &["delete", "a/2"])[0]["last_seq"], 6);
     let nobody = jobslate(&["delete", "x", "--retry-for", "0s", "--url", NOBODY]).output().unwrap();
     assert_exit(&nobody, 69, NOBODY);
+}
+
+#[test]
+fn a_write_whose_answer_is_lost_is_sent_again_under_the_same_key() {
+    let answer = json!({"accepted": 1, "applied": 1, "stale": 0, "merged": 0, "rejected": 0,
+        "durable": true, "first_seq": 5, "last_seq": 5, "errors": []});
+    for command in [&["delete", "a"][..], &["expect", "pdf", "3"]] {
+        let script = vec![Step::Say(Vec::new()), reply(200, &answer), reply(200, &answer)];
+        let double = Double::new(script);
+        for _ in 0..2 {
+            let output = jobslate(&[command, &["--url", &double.url]].concat()).output().unwrap();
+            assert_exit(&output, 0, "");
+            assert!(stdout(&output).ends_with("(update 5)\n"), "{output:?}");
+        }
+        let keys = double.keys();
+        assert_eq!(keys[0], keys[1], "the same call");
+        assert_ne!(keys[1], keys[2], "another call");
+    }
 }
 
 #[test]

@@ -81,7 +81,7 @@ pub fn gone(first: u64, last: u64) -> Value {
 /// The running script.
 pub struct Double {
     pub url: String,
-    asked: Arc<Mutex<Vec<String>>>,
+    asked: Arc<Mutex<Vec<Vec<String>>>>,
     /// Dropped with the double, which lets the open connections go.
     _hold: mpsc::Sender<()>,
 }
@@ -104,7 +104,15 @@ impl Double {
 
     /// The first lines of the requests so far, without the version.
     pub fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
+        let asked = self.asked.lock().unwrap();
+        asked.iter().map(|lines| lines[0].trim_end_matches(" HTTP/1.1").to_owned()).collect()
+    }
+
+    /// The idempotency keys of the requests that had one.
+    pub fn keys(&self) -> Vec<String> {
+        let asked = self.asked.lock().unwrap();
+        let keys = asked.iter().flatten().filter_map(|it| it.strip_prefix("idempotency-key: "));
+        keys.map(str::to_owned).collect()
     }
 }
 
@@ -112,7 +120,7 @@ fn play(
     script: Vec<Step>,
     mut listener: TcpListener,
     address: SocketAddr,
-    log: &Mutex<Vec<String>>,
+    log: &Mutex<Vec<Vec<String>>>,
 ) -> Vec<TcpStream> {
     let mut open = Vec::new();
     for step in script {
@@ -129,7 +137,7 @@ fn play(
     open
 }
 
-fn answer(listener: &TcpListener, log: &Mutex<Vec<String>>, bytes: &[u8]) -> TcpStream {
+fn answer(listener: &TcpListener, log: &Mutex<Vec<Vec<String>>>, bytes: &[u8]) -> TcpStream {
     let (stream, _) = listener.accept().unwrap();
     let mut reader = BufReader::new(&stream);
     let mut lines = Vec::new();
@@ -144,7 +152,7 @@ fn answer(listener: &TcpListener, log: &Mutex<Vec<String>>, bytes: &[u8]) -> Tcp
     let length = lines.iter().find_map(|line| line.strip_prefix("content-length: "));
     let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
     reader.read_exact(&mut body).unwrap();
-    log.lock().unwrap().push(lines[0].trim_end_matches(" HTTP/1.1").to_owned());
+    log.lock().unwrap().push(lines);
     // The client may be gone; then it has seen what it wanted.
     let _ = (&stream).write_all(bytes);
     stream

@@ -71,7 +71,7 @@ fn a_watch_goes_on_after_a_cut_and_says_so() {
 fn a_watch_of_what_is_gone_is_exit_code_66_and_names_what_is_held() {
     let double = Double::new(vec![reply(410, &gone(100, 200))]);
     let output = run(&double, &["watch", "--after", "4"]);
-    assert_exit(&output, 66, "100 to 200; begin with --after 99");
+    assert_exit(&output, 66, "100 to 200; --after 99 gives them all");
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn a_wait_for_an_unknown_job_waits_for_it_or_ends_at_once() {
     assert_exit(&run(&Double::new(script), &["wait", "a", "--existing"]), 1, "no job a");
     let script = vec![place(4), Step::SayAndStay(stream("")), unknown()];
     let timeout = ["wait", "a", "--timeout", "200ms"];
-    assert_exit(&run(&Double::new(script), &timeout), 75, "nobody has reported");
+    assert_exit(&run(&Double::new(script), &timeout), 75, "no status of a");
 }
 
 fn page(entries: &[Value], next_after: u64, as_of_seq: u64) -> Step {
@@ -178,7 +178,7 @@ fn an_export_of_updates_begins_with_the_first_held_and_ends_where_it_was_when_it
     assert!(String::from_utf8_lossy(&csv.stdout).starts_with("seq,job_id,"), "{csv:?}");
     let asked_for = Double::new(vec![reply(410, &gone(3, 6))]);
     let refused = run(&asked_for, &["export", "updates", "--after", "1"]);
-    assert_exit(&refused, 66, "begin with --after 2");
+    assert_exit(&refused, 66, "--after 2 gives them all");
 }
 
 fn set(server: &Server, job: &str, status: &str) {
@@ -216,7 +216,7 @@ fn a_wait_at_the_real_server_hears_of_the_end() {
         let mut command = server.command(&[&["wait", "a"], more].concat());
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     };
-    assert_exit(&server.run(&["wait", "a", "--timeout", "50ms"]), 75, "still processing");
+    assert_exit(&server.run(&["wait", "a", "--timeout", "50ms"]), 75, "");
     let waiting = wait(&["--for", "completed"]);
     set(&server, "a", "completed");
     assert_exit(&waiting.wait_with_output().unwrap(), 0, "");

@@ -71,7 +71,7 @@ Examples:
   jobslate wait doc-1 --for completed --timeout 5m || echo failed or too slow
   jobslate wait doc-1 --for-kind succeeded,failed
   jobslate wait doc-1 --for processing --json | jq -r .outcome
---json prints {\"job_id\",\"outcome\",\"status\",\"kind\",\"error\",\"seq\"} at the end, where outcome is
+--json prints an object with job_id, outcome, status, kind, error and seq at the end; outcome is
 reached, finished_otherwise, removed, unknown_job or timed_out."
 )]
 pub struct WaitArgs {
