@@ -126,7 +126,7 @@ where
         for (index, update) in &request.updates {
             let now = request.received_at.unwrap_or(self.ground.now);
             if request.atomic {
-                let present = self.slots.get(&update.job_id).and_then(|slot| slot.now.clone());
+                let present = self.slots.get(&update.job_id).map(|slot| slot.now.clone());
                 undo.push((update.job_id.clone(), present));
             }
             match self.update(update, now)? {
@@ -153,13 +153,14 @@ where
         Ok(Part { start, end: self.operations.len(), rejections })
     }
 
-    fn undo(&mut self, start: usize, undo: Vec<(JobId, Option<Arc<JobRecord>>)>) {
+    fn undo(&mut self, start: usize, undo: Vec<(JobId, Option<Option<Arc<JobRecord>>>)>) {
         self.operations.truncate(start);
         self.mergeable.truncate(start);
         for (job_id, before) in undo.into_iter().rev() {
             if let Some(slot) = self.slots.get_mut(&job_id) {
-                // A job that the batch had not touched goes back to its record in the store.
-                slot.now = before.or_else(|| slot.base.clone());
+                // A job that the batch had not touched goes back to its record in the store; one
+                // that it had removed stays removed.
+                slot.now = before.unwrap_or_else(|| slot.base.clone());
             }
         }
     }

@@ -98,6 +98,30 @@ fn an_atomic_request_is_kept_whole_or_dropped_whole() {
 }
 
 #[test]
+fn a_refused_atomic_request_does_not_bring_back_what_the_batch_removed() {
+    let job_id = JobId::parse("a").unwrap();
+    let atomic = Request { atomic: true, ..Request::new(vec![heartbeat("a", 0.5)]) };
+    let removal = Request::of_command(crate::model::Command::Remove(job_id.clone()));
+    let requests = [removal, atomic, Request::new(vec![heartbeat("a", 0.5)])];
+    let (kinds, counts) = (Kinds::default(), Counts::default());
+    let ground = Ground {
+        kinds: &kinds,
+        counts: &counts,
+        expectations: &Expectations::default(),
+        pipelines_max: 10,
+        statuses_max: 10,
+        last_seq: 100,
+        now: NOW,
+        updated_at: NOW,
+    };
+    let first = decided(&[Request::new(vec![status("a", "queued")])]);
+    let before = first.records[&job_id].clone();
+    let decided = decide(&requests, &ground, |_| Ok(before.clone())).unwrap();
+    assert_eq!(decided.answers.iter().map(|it| it.applied).collect::<Vec<_>>(), [1, 0, 0]);
+    assert_eq!(decided.records[&job_id], None);
+}
+
+#[test]
 fn one_pipeline_or_status_more_than_the_bound_is_rejected_alone() {
     let decided = bounded(
         &[Request::new(vec![status("a", "s1"), status("b", "s2"), status("c", "s3")])],
