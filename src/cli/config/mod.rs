@@ -114,6 +114,7 @@ fn store(layers: &Layers) -> Result<StoreOptions, ConfigError> {
         feed_bytes_max: layers.bytes(&keys::FEED_BYTES_MAX)?,
         pipelines_max: layers.count(&keys::PIPELINES_MAX)?,
         statuses_max: layers.count(&keys::STATUSES_MAX)?,
+        timeline_rows_max: layers.count(&keys::TIMELINE_ROWS_MAX)? as u64,
         idempotency_keys_max: layers.count(&keys::IDEMPOTENCY_KEYS_MAX)? as u64,
         idempotency_age_max: layers.period(&keys::IDEMPOTENCY_AGE_MAX)?,
         ..StoreOptions::default()
