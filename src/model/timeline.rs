@@ -125,7 +125,7 @@ pub fn minute_of(operation: &Operation, updated_at: TimestampMs) -> u32 {
 }
 
 /// Hands on what an operation adds to the timeline: at most two tallies.
-pub fn tally(operation: &Operation, mut add: impl FnMut(&PipelineName, Status, Tally)) {
+pub fn tally<'a>(operation: &'a Operation, mut add: impl FnMut(&'a PipelineName, Status, Tally)) {
     let reports = operation.change().is_some_and(|it| it.applied && !it.is_heartbeat);
     let places = operation.places();
     let moved = i64::from(places.is_moved());

@@ -18,7 +18,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition};
 
 pub use generation::{Appendix, Content, Generation, Held, Publication, Tallies};
-pub use index::{Stream, is_alive};
+pub use index::Row;
 
 use super::codec::decode_record;
 use super::schema::JOBS;

@@ -8,10 +8,10 @@ use std::ops::Range;
 
 use super::Draft;
 use super::rows::Rows;
-use crate::model::{JobFilter, JobId, Order, Place};
+use crate::model::{JobFilter, Order, Place};
 use crate::store::StoreError;
 use crate::store::redb::schema::JOBS;
-use crate::store::redb::tail::{Generation, Stream, View, is_alive, read_record};
+use crate::store::redb::tail::{Generation, Row, View, read_record};
 
 /// Rows of the tail that are looked at under one hold of its lock, so that the writer never waits
 /// long for it.
@@ -81,6 +81,10 @@ fn tail(view: &View, draft: &mut Draft<'_>, age: usize, seqs: Range<u64>, way: W
             if draft.is_full() {
                 return false;
             }
+            let Some(job_id) = job_id else {
+                draft.examine(Place::Seq(seq), None);
+                continue;
+            };
             let is_newer = newer.iter().any(|it| it.read().records.contains_key(&job_id));
             let record = generation.read().records.get(&job_id).cloned().flatten();
             let record = record.filter(|it| it.seq == seq && !is_newer);
@@ -97,43 +101,36 @@ fn window(generation: &Generation, filter: &JobFilter, seqs: Range<u64>) -> Rang
     start..end.max(start)
 }
 
-/// The next live rows of the streams that the filter asks for, in the order of the walk.
-fn slice(
-    generation: &Generation,
-    draft: &Draft<'_>,
-    seqs: Range<u64>,
-    way: Way,
-) -> Vec<(u64, JobId)> {
+/// The next rows of the streams that the filter asks for, in the order of the walk: the live ones,
+/// and in any case the last one that was looked at, which says how far the slice goes.
+fn slice(generation: &Generation, draft: &Draft<'_>, seqs: Range<u64>, way: Way) -> Vec<Row> {
     let content = generation.read();
     let streams = content.index.streams(&draft.query.filter, draft.kinds);
-    let mut heads: Vec<&[(u64, JobId)]> = streams.into_iter().map(|it| part(it, &seqs)).collect();
+    let mut heads: Vec<&[Row]> = streams.into_iter().map(|it| part(it.rows(), &seqs)).collect();
     let mut rows = Vec::new();
     let mut looked_at = 0;
     while looked_at < SLICE_ROWS
         && let Some(row) = next(&mut heads, way)
     {
         looked_at += 1;
-        // The last row is kept in any case: it says how far the slice goes.
-        if is_alive(&content.records, row.0, &row.1) || looked_at == SLICE_ROWS {
+        if row.1.is_some() || looked_at == SLICE_ROWS {
             rows.push(row.clone());
         }
     }
     rows
 }
 
-fn part<'a>(stream: &'a Stream, seqs: &Range<u64>) -> &'a [(u64, JobId)] {
-    let rows = stream.rows();
+fn part<'a>(rows: &'a [Row], seqs: &Range<u64>) -> &'a [Row] {
     let start = rows.partition_point(|(seq, _)| *seq < seqs.start);
     let end = rows.partition_point(|(seq, _)| *seq < seqs.end);
     rows.get(start..end).unwrap_or_default()
 }
 
-fn next<'a>(heads: &mut [&'a [(u64, JobId)]], way: Way) -> Option<&'a (u64, JobId)> {
+fn next<'a>(heads: &mut [&'a [Row]], way: Way) -> Option<&'a Row> {
     let head = match way {
         Way::Down => heads.iter_mut().max_by_key(|rows| rows.last().map(|(seq, _)| *seq))?,
         Way::Up => {
-            let first =
-                |rows: &&mut &[(u64, JobId)]| rows.first().map_or(u64::MAX, |(seq, _)| *seq);
+            let first = |rows: &&mut &[Row]| rows.first().map_or(u64::MAX, |(seq, _)| *seq);
             heads.iter_mut().min_by_key(first)?
         }
     };

@@ -62,6 +62,8 @@ pub struct Publication {
 
 /// What a row of the tail's index costs, in bytes: two entries of the index and one id.
 const ROW_BYTES: usize = 64;
+/// Sums of a batch that are looked through before any is hashed.
+const RECENT_MAX: usize = 16;
 /// What an entry of the timeline costs, in bytes.
 const TALLY_BYTES: usize = size_of::<((PipelineName, Status), Tally)>() + 16;
 
@@ -102,15 +104,34 @@ impl Generation {
 
 /// What a batch adds to the timeline, worked out before any lock is taken.
 pub(super) fn tallies(operations: &[Operation], updated_at: TimestampMs) -> Tallies {
+    // Few statuses of few pipelines make up most batches: looking through a few is faster than
+    // hashing their names.
+    let mut recent: Vec<(u32, &PipelineName, Status, Tally)> = Vec::with_capacity(RECENT_MAX);
     let mut tallies = Tallies::new();
     for operation in operations {
         let minute = minute_of(operation, updated_at);
         tally(operation, |pipeline, status, it| {
-            let of_minute = tallies.entry(minute).or_default();
-            of_minute.entry((pipeline.clone(), status)).or_default().add(it);
+            let same = recent
+                .iter()
+                .position(|(a, b, c, _)| *a == minute && *c == status && *b == pipeline);
+            let sum = same.and_then(|place| recent.get_mut(place));
+            if let Some((.., sum)) = sum {
+                sum.add(it);
+            } else if recent.len() < RECENT_MAX {
+                recent.push((minute, pipeline, status, it));
+            } else {
+                add_tally(&mut tallies, (minute, pipeline, status, it));
+            }
         });
     }
+    recent.into_iter().for_each(|it| add_tally(&mut tallies, it));
     tallies
+}
+
+fn add_tally(tallies: &mut Tallies, it: (u32, &PipelineName, Status, Tally)) {
+    let (minute, pipeline, status, tally) = it;
+    let of_minute = tallies.entry(minute).or_default();
+    of_minute.entry((pipeline.clone(), status)).or_default().add(tally);
 }
 
 impl Content {
@@ -161,7 +182,7 @@ impl Content {
             Some(old) => {
                 self.weight_bytes -= weight(&old);
                 if let Some(old) = old {
-                    self.index.bury(&old, &self.records);
+                    self.index.bury(&old);
                 }
             }
         }
