@@ -12,7 +12,7 @@ use serde::{Serialize, Serializer};
 pub(super) enum Scalar<'a> {
     Null,
     Bool(bool),
-    /// Anything that `i64` or `u64` holds.
+    /// Anything that `i64` or `u64` holds, also if it is written like `2.0` or `1e3`.
     Integer(i128),
     Float(f64),
     Text(Cow<'a, str>),
@@ -39,7 +39,7 @@ impl fmt::Display for Scalar<'_> {
             Self::Null => f.write_str("null"),
             Self::Bool(value) => write!(f, "{value}"),
             Self::Integer(value) => write!(f, "{value}"),
-            // Debug shows 1e300 as such, and 2.0 not as the integer that it is not.
+            // Debug shows 1e300 as such.
             Self::Float(value) => write!(f, "{value:?}"),
             Self::Text(text) => write!(f, "{:?}", shown(text)),
             Self::Array => f.write_str("an array"),
@@ -51,6 +51,15 @@ impl fmt::Display for Scalar<'_> {
 /// The first 64 characters.
 pub(super) fn shown(text: &str) -> String {
     text.chars().take(64).collect()
+}
+
+/// The integer that a float stands for: JSON has one kind of number, and some writers turn a column
+/// of integers into floats. Above 2^53 a float has lost digits, so it stands for none.
+fn whole(value: f64) -> Option<i128> {
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    #[expect(clippy::cast_possible_truncation, reason = "it has no fraction and few digits")]
+    let integer = value as i128;
+    (value.fract() == 0.0 && value.abs() < EXACT_MAX).then_some(integer)
 }
 
 struct ScalarVisitor;
@@ -79,7 +88,7 @@ impl<'de> Visitor<'de> for ScalarVisitor {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Scalar<'de>, E> {
-        Ok(Scalar::Float(value))
+        Ok(whole(value).map_or(Scalar::Float(value), Scalar::Integer))
     }
 
     fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Scalar<'de>, E> {
