@@ -14,11 +14,23 @@ use std::borrow::Cow;
 use std::ops::Not;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
+use super::words;
 use crate::model::{Answer, Rejection};
 
 /// The answer to a durable call. `accepted = applied + stale + merged`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Answer, examples(json!({
+    "accepted": 998, "applied": 990, "stale": 6, "merged": 2, "rejected": 2, "durable": true,
+    "first_seq": 917_278, "last_seq": 918_275, "errors": [{
+        "index": 17, "job_id": "doc-0017", "code": "invalid_status",
+        "detail": "status is \"a b\"; use [a-z0-9_.-]{1,32}",
+    }, {
+        "index": 40, "job_id": "doc-0040", "code": "unknown_job",
+        "detail": "no job of this name was reported",
+    }],
+})))]
 pub struct AnswerBody<'a> {
     pub accepted: u64,
     pub applied: u64,
@@ -27,9 +39,12 @@ pub struct AnswerBody<'a> {
     pub rejected: u64,
     pub durable: bool,
     /// `null`: no update of the call took a seq.
+    #[schema(required)]
     pub first_seq: Option<u64>,
+    #[schema(required)]
     pub last_seq: Option<u64>,
     /// At most 100, by index.
+    #[schema(max_items = 100)]
     pub errors: Vec<RejectionBody<'a>>,
     /// True, and present, only if there were more than 100.
     #[serde(default, skip_serializing_if = "Not::not")]
@@ -37,24 +52,34 @@ pub struct AnswerBody<'a> {
 }
 
 /// The answer to a queued call.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Queued, examples(
+    json!({"accepted": 998, "rejected": 0, "durable": false, "errors": []}),
+))]
 pub struct QueuedBody<'a> {
     pub accepted: u64,
     pub rejected: u64,
     /// Always false: ask `POST /v1/flush`.
     pub durable: bool,
+    #[schema(max_items = 100)]
     pub errors: Vec<RejectionBody<'a>>,
     #[serde(default, skip_serializing_if = "Not::not")]
     pub errors_truncated: bool,
 }
 
 /// Why one update was refused.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Rejection, examples(json!({
+    "index": 17, "job_id": "doc-0017", "code": "invalid_status",
+    "detail": "status is \"a b\"; use [a-z0-9_.-]{1,32}",
+})))]
 pub struct RejectionBody<'a> {
     /// Its place in the call: array elements or non-empty lines, from 0.
     pub index: u32,
     /// `null`: it could not be read.
+    #[schema(required)]
     pub job_id: Option<Cow<'a, str>>,
+    #[schema(value_type = words::RejectionName)]
     pub code: Cow<'a, str>,
     pub detail: Cow<'a, str>,
 }

@@ -11,24 +11,42 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
+use super::words;
 use crate::model::{Counts, Kinds, Status};
 
 /// Numbers of jobs; words and pipelines that have none are left out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Counts, examples(json!({
+    "total": 3957,
+    "by_status": {"completed": 3900, "error": 15, "processing": 30, "queued": 12},
+    "by_kind": {"failed": 15, "running": 30, "succeeded": 3900, "waiting": 12},
+    "by_pipeline": {"pdf": {"total": 3957, "by_status": {
+        "completed": 3900, "error": 15, "processing": 30, "queued": 12,
+    }}},
+    "as_of_seq": 918_273,
+})))]
 pub struct CountsBody<'a> {
     pub total: u64,
+    #[schema(value_type = BTreeMap<words::Status, u64>)]
     pub by_status: BTreeMap<Cow<'a, str>, u64>,
+    #[schema(value_type = BTreeMap<words::Kind, u64>)]
     pub by_kind: BTreeMap<Cow<'a, str>, u64>,
+    #[schema(value_type = BTreeMap<words::PipelineName, PipelineCountsBody<'a>>)]
     pub by_pipeline: BTreeMap<Cow<'a, str>, PipelineCountsBody<'a>>,
     /// The last update that the numbers reflect.
     pub as_of_seq: u64,
 }
 
 /// The part of one pipeline.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = PipelineCounts, examples(
+    json!({"total": 42, "by_status": {"processing": 30, "queued": 12}}),
+))]
 pub struct PipelineCountsBody<'a> {
     pub total: u64,
+    #[schema(value_type = BTreeMap<words::Status, u64>)]
     pub by_status: BTreeMap<Cow<'a, str>, u64>,
 }
 

@@ -15,7 +15,7 @@ use super::update::{AtBody, RefusedUpdate, UpdateBody};
 use crate::model::RejectionCode;
 
 /// The names of the fields, each with its bit in `Draft::seen`.
-const FIELDS: [&str; 11] = [
+pub(super) const FIELDS: [&str; 11] = [
     "job_id",
     "status",
     "error",

@@ -12,39 +12,61 @@ use std::collections::BTreeMap;
 use std::ops::Not;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::time::TimeBody;
+use super::words;
 use crate::model::{Change, Expectation, Kinds, Operation, Removal};
 
 /// One operation. `status`, `kind`, `pipeline` and `attempt` are absolute: what the job has now.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = FeedEntry, examples(json!(example()), json!({
+    "seq": 918_274, "job_id": "doc-0002", "pipeline": "pdf", "previous_pipeline": null,
+    "status": null, "kind": null, "previous": "completed", "applied": true,
+    "at": "2025-11-24T16:00:06.000Z", "attempt": null, "error": null, "deleted": true,
+}), json!({
+    "seq": 918_275, "job_id": null, "pipeline": "pdf", "previous_pipeline": null,
+    "status": null, "kind": null, "previous": null, "applied": true,
+    "at": "2025-11-24T16:00:07.000Z", "attempt": null, "error": null, "expected_total": 3957,
+})))]
 pub struct FeedEntryBody<'a> {
     pub seq: u64,
     /// `null`: it is about the pipeline itself.
+    #[schema(required, value_type = Option<words::JobId>)]
     pub job_id: Option<Cow<'a, str>>,
+    #[schema(value_type = words::PipelineName)]
     pub pipeline: Cow<'a, str>,
     /// Where the job was before, if this moved it.
+    #[schema(required, value_type = Option<words::PipelineName>)]
     pub previous_pipeline: Option<Cow<'a, str>>,
     /// `null`: the job was removed, or it is about a pipeline.
+    #[schema(required, value_type = Option<words::Status>)]
     pub status: Option<Cow<'a, str>>,
+    #[schema(required, value_type = Option<words::Kind>)]
     pub kind: Option<Cow<'a, str>>,
     /// The status before; `null`: this is the first that is known of the job.
+    #[schema(required, value_type = Option<words::Status>)]
     pub previous: Option<Cow<'a, str>>,
     /// False: it came too late, and changed nothing.
     pub applied: bool,
     /// What the reporter said, or the time of the request.
     pub at: TimeBody,
+    #[schema(required, value_type = Option<u64>, maximum = 4_294_967_295_u64)]
     pub attempt: Option<u32>,
     /// The error that this update gave; an update with a status and no error cleared it.
+    #[schema(required, max_length = 8192)]
     pub error: Option<Cow<'a, str>>,
     /// Present only if the update gave one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, max_length = 1024)]
     pub message: Option<Cow<'a, str>>,
     /// From 0 to 1; present only if the update gave one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 0, maximum = 1)]
     pub progress: Option<f64>,
     /// All labels of the job; present only if the update gave some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = Option<words::Labels>)]
     pub labels: Option<BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
     /// True, and present, only for an update without a status.
     #[serde(default, skip_serializing_if = "Not::not")]
@@ -58,17 +80,30 @@ pub struct FeedEntryBody<'a> {
     pub pipeline_finished: bool,
     /// Present only if the pipeline was given an expected total, or (0) freed of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub expected_total: Option<u64>,
 }
 
 /// A part of the feed, for those who ask again and again.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Feed, examples(json!({
+    "updates": [example()], "next_after": 918_273, "as_of_seq": 918_300,
+})))]
 pub struct FeedBody<'a> {
     pub updates: Vec<FeedEntryBody<'a>>,
     /// What to send as `after` next time: everything up to it was looked at.
     pub next_after: u64,
     /// The last durable seq.
     pub as_of_seq: u64,
+}
+
+/// An entry for the API document.
+pub(super) fn example() -> serde_json::Value {
+    serde_json::json!({
+        "seq": 918_273, "job_id": "doc-0001", "pipeline": "pdf", "previous_pipeline": null,
+        "status": "error", "kind": "failed", "previous": "processing", "applied": true,
+        "at": "2025-11-24T16:00:05.000Z", "attempt": 2, "error": "ocr timed out",
+    })
 }
 
 impl<'a> FeedEntryBody<'a> {

@@ -12,31 +12,46 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::ToSchema;
 
 use super::time::TimeBody;
+use super::words;
 use crate::model::{JobId, JobRecord, Kind, Transition};
 
-/// The present state of a job. Built without copying a text of the record.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The present state of a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Job, examples(json!(example())))]
 pub struct JobBody<'a> {
+    #[schema(value_type = words::JobId)]
     pub job_id: Cow<'a, str>,
+    #[schema(value_type = words::PipelineName)]
     pub pipeline: Cow<'a, str>,
+    #[schema(value_type = words::Status)]
     pub status: Cow<'a, str>,
     /// `waiting`, `running`, `succeeded`, `failed` or `cancelled`; derived from the status.
+    #[schema(value_type = words::Kind)]
     pub kind: Cow<'a, str>,
     /// `null`: the last status came without one.
+    #[schema(required, max_length = 8192)]
     pub error: Option<Cow<'a, str>>,
+    #[schema(required, max_length = 1024)]
     pub message: Option<Cow<'a, str>>,
+    #[schema(value_type = u64, maximum = 4_294_967_295_u64)]
     pub attempt: u32,
     /// From 0 to 1.
+    #[schema(required, minimum = 0, maximum = 1)]
     pub progress: Option<f64>,
+    #[schema(value_type = words::Labels)]
     pub labels: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
     pub created_at: TimeBody,
     pub status_at: TimeBody,
     pub seen_at: TimeBody,
     /// `null`: this attempt has not begun to run.
+    #[schema(required)]
     pub started_at: Option<TimeBody>,
     /// `null`: the job is not finished.
+    #[schema(required)]
     pub finished_at: Option<TimeBody>,
     /// When the last change became durable.
     pub updated_at: TimeBody,
@@ -46,8 +61,20 @@ pub struct JobBody<'a> {
     pub transitions: u64,
 }
 
+/// A job for the API document.
+pub(super) fn example() -> serde_json::Value {
+    json!({
+        "job_id": "doc-0001", "pipeline": "pdf", "status": "error", "kind": "failed",
+        "error": "ocr timed out", "message": null, "attempt": 2, "progress": 0.4,
+        "labels": {"source": "scan"}, "created_at": "2025-11-24T16:00:00.123Z",
+        "status_at": "2025-11-24T16:00:05.000Z", "seen_at": "2025-11-24T16:00:05.000Z",
+        "started_at": "2025-11-24T16:00:01.250Z", "finished_at": "2025-11-24T16:00:05.000Z",
+        "updated_at": "2025-11-24T16:00:05.012Z", "seq": 918_273, "transitions": 5,
+    })
+}
+
 impl<'a> JobBody<'a> {
-    /// The job `job_id`; `kind` is what its status means now.
+    /// The job `job_id`; `kind` is what its status means now. Copies no text of the record.
     pub fn of(job_id: &'a JobId, record: &'a JobRecord, kind: Kind) -> Self {
         let labels = record.labels.iter().map(|(name, value)| (name.into(), value.into()));
         Self {
@@ -78,20 +105,32 @@ impl<'a> JobBody<'a> {
 /// {"job_id":"doc-0001",
 ///  "transitions":[{"seq":17,"status":"queued","at":"...","attempt":1,"error":null}]}
 /// ```
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = History, examples(json!({"job_id": "doc-0001", "transitions": [
+    {"seq": 17, "status": "queued", "at": "2025-11-24T16:00:00.123Z", "attempt": 1, "error": null},
+]})))]
 pub struct HistoryBody<'a> {
+    #[schema(value_type = words::JobId)]
     pub job_id: Cow<'a, str>,
+    #[schema(max_items = 32)]
     pub transitions: Vec<TransitionBody<'a>>,
 }
 
 /// One change of status, given attempt or error.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Transition, examples(json!({
+    "seq": 21, "status": "error", "at": "2025-11-24T16:00:05.000Z", "attempt": 2,
+    "error": "ocr timed out",
+})))]
 pub struct TransitionBody<'a> {
     pub seq: u64,
+    #[schema(value_type = words::Status)]
     pub status: Cow<'a, str>,
     pub at: TimeBody,
+    #[schema(value_type = u64, maximum = 4_294_967_295_u64)]
     pub attempt: u32,
     /// At most 256 bytes.
+    #[schema(required, max_length = 256)]
     pub error: Option<Cow<'a, str>>,
 }
 

@@ -3,15 +3,20 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::job::JobBody;
 use crate::model::{JobId, JobRecord, Kinds, Page};
 
 /// One page of a walk.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = List, examples(json!({
+    "jobs": [super::job::example()], "next": null, "as_of_seq": 918_273,
+})))]
 pub struct ListBody<'a> {
     pub jobs: Vec<JobBody<'a>>,
     /// What to send as `cursor` for the next page; `null` at the end of the walk.
+    #[schema(required)]
     pub next: Option<String>,
     /// The last update that the walk reflects.
     pub as_of_seq: u64,

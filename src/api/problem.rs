@@ -8,8 +8,10 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::answer::AnswerBody;
+use super::words;
 use crate::model::RejectionCode;
 use crate::service::Outcome;
 
@@ -17,36 +19,56 @@ use crate::service::Outcome;
 pub const PROBLEM_MEDIA_TYPE: &str = "application/problem+json";
 
 /// A problem on the wire. `code` is for programs and stays; `detail` is for people.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Problem, examples(json!({
+    "type": "urn:jobslate:problem:queue_full", "title": "Queue full", "status": 429,
+    "code": "queue_full", "detail": "the queue holds 100000 updates; retry after 1 s",
+    "outcome": "not_applied", "retryable": true,
+}), json!({
+    "type": "urn:jobslate:problem:gone", "title": "Gone", "status": 410, "code": "gone",
+    "detail": "the updates after 17 are no longer held, the first held is 500; read the jobs \
+               again, then go on after the as_of_seq of that",
+    "retryable": false, "first_seq_held": 500, "last_seq_held": 918_273,
+})))]
 pub struct ProblemBody<'a> {
     /// `urn:jobslate:problem:` and the code.
     #[serde(rename = "type")]
+    #[schema(pattern = "^urn:jobslate:problem:[a-z_]+$")]
     pub kind: Cow<'a, str>,
     pub title: Cow<'a, str>,
     /// The HTTP status.
+    #[schema(minimum = 400, maximum = 599)]
     pub status: u16,
+    #[schema(value_type = words::ProblemName)]
     pub code: Cow<'a, str>,
     pub detail: Cow<'a, str>,
     /// What became of the updates; only on calls that write.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub outcome: Option<OutcomeBody>,
     /// True if the same call may succeed later.
     pub retryable: bool,
     /// 0 to 100: how far the store is open; only with `opening`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, maximum = 100)]
     pub percent: Option<u8>,
-    /// The seqs that the feed holds; only with `gone`.
+    /// The first seq that the feed holds; only with `gone`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub first_seq_held: Option<u64>,
+    /// The last seq that the feed holds; only with `gone`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub last_seq_held: Option<u64>,
     /// The counters and reasons, beside the other members; only if the writer refused every update.
     #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
+    #[schema(ignore)]
     pub answer: Option<AnswerBody<'a>>,
 }
 
 /// What became of the updates of a refused call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Outcome, examples(json!("not_applied")))]
 #[serde(rename_all = "snake_case")]
 pub enum OutcomeBody {
     /// Nothing was applied: retry freely.

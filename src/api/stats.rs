@@ -10,11 +10,13 @@
 //! ```
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::service::ServiceStats;
 
 /// Everything that is counted.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Stats, examples(json!(example())))]
 pub struct StatsBody {
     pub updates: UpdatesBody,
     pub batches: BatchesBody,
@@ -29,7 +31,11 @@ pub struct StatsBody {
 }
 
 /// What became of updates. `accepted = applied + stale + merged + queued_now`, once at rest.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = UpdatesStats, examples(json!({
+    "accepted": 12_000, "applied": 11_990, "stale": 6, "merged": 4, "rejected": 2,
+    "rejected_at_commit": 1, "queued_now": 0,
+})))]
 pub struct UpdatesBody {
     pub accepted: u64,
     pub applied: u64,
@@ -41,7 +47,11 @@ pub struct UpdatesBody {
 }
 
 /// Write transactions, and what batching saved.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = BatchesStats, examples(json!({
+    "committed": 240, "saved_percent": 98.0,
+    "closed_by": {"waiter": 0, "size": 238, "interval": 2, "flush": 0, "drain": 0},
+})))]
 pub struct BatchesBody {
     pub committed: u64,
     pub closed_by: ClosedByBody,
@@ -50,7 +60,10 @@ pub struct BatchesBody {
 }
 
 /// Batches by the reason that closed them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ClosedByStats, examples(json!({
+    "waiter": 0, "size": 238, "interval": 2, "flush": 0, "drain": 0,
+})))]
 pub struct ClosedByBody {
     pub waiter: u64,
     pub size: u64,
@@ -60,7 +73,8 @@ pub struct ClosedByBody {
 }
 
 /// How long commits took, in milliseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = CommitMsStats, examples(json!({"p50": 0.6, "p99": 2.1, "max": 9.7})))]
 pub struct CommitMsBody {
     pub p50: f64,
     pub p99: f64,
@@ -68,7 +82,11 @@ pub struct CommitMsBody {
 }
 
 /// The queue now, its bounds, its highest mark in updates, and how often it refused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = QueueStats, examples(json!({
+    "updates": 50, "bytes": 12_400, "updates_max": 100_000, "bytes_max": 67_108_864,
+    "peak": 1200, "full": 0,
+})))]
 pub struct QueueBody {
     pub updates: u64,
     pub bytes: u64,
@@ -80,7 +98,10 @@ pub struct QueueBody {
 
 /// Calls with an idempotency key: in all, answered from the first answer, and refused for another
 /// body.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = IdempotencyStats, examples(
+    json!({"calls": 240, "replayed": 3, "reused": 0, "hit_percent": 1.3}),
+))]
 pub struct IdempotencyBody {
     pub calls: u64,
     pub replayed: u64,
@@ -90,7 +111,8 @@ pub struct IdempotencyBody {
 }
 
 /// What is durable in the journal and not yet folded into the tables.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = TailStats, examples(json!({"jobs": 1200, "updates": 3600, "bytes": 900_000})))]
 pub struct TailBody {
     pub jobs: u64,
     pub updates: u64,
@@ -98,7 +120,10 @@ pub struct TailBody {
 }
 
 /// Folds, how long they took, and how often and how long the writer waited for one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = FoldStats, examples(json!({
+    "count": 12, "ms_last": 85.0, "ms_max": 140.5, "waits": 0, "wait_ms": 0.0,
+})))]
 pub struct FoldBody {
     pub count: u64,
     pub ms_last: f64,
@@ -108,7 +133,11 @@ pub struct FoldBody {
 }
 
 /// The files of the store, and what was written to them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = FilesStats, examples(json!({
+    "journal_bytes": 1_052_672, "tables_bytes": 16_846_848, "written_bytes": 52_428_800,
+    "syncs": 264, "last_seq": 11_996,
+})))]
 pub struct FilesBody {
     pub journal_bytes: u64,
     pub tables_bytes: u64,
@@ -119,7 +148,12 @@ pub struct FilesBody {
 }
 
 /// The server's own numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = HttpStats, examples(json!({
+    "requests": 12_400, "in_flight": 1, "watchers": 2,
+    "responses": {"2xx": 12_380, "3xx": 12, "4xx": 7, "5xx": 0},
+    "connections": {"now": 4, "peak": 64, "max": 1024, "turned_away": 0},
+})))]
 pub struct HttpBody {
     pub requests: u64,
     pub in_flight: u64,
@@ -130,7 +164,8 @@ pub struct HttpBody {
 }
 
 /// Responses by class.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ResponsesStats, examples(json!({"2xx": 12_380, "3xx": 12, "4xx": 7, "5xx": 0})))]
 pub struct ResponsesBody {
     #[serde(rename = "2xx")]
     pub success: u64,
@@ -143,7 +178,10 @@ pub struct ResponsesBody {
 }
 
 /// Connections: open now, the most ever open, the most served, and those turned away.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ConnectionsStats, examples(
+    json!({"now": 4, "peak": 64, "max": 1024, "turned_away": 0}),
+))]
 pub struct ConnectionsBody {
     pub now: u64,
     pub peak: u64,
@@ -152,13 +190,19 @@ pub struct ConnectionsBody {
 }
 
 /// The process.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ProcessStats, examples(json!({
+    "version": "0.1.0", "pid": 4711, "uptime_s": 86_400, "resident_bytes": 41_943_040,
+    "open_files": 19,
+})))]
 pub struct ProcessBody {
     pub version: String,
     pub pid: u32,
     pub uptime_s: u64,
     /// Memory held now; `null` where the system does not say.
+    #[schema(required)]
     pub resident_bytes: Option<u64>,
+    #[schema(required)]
     pub open_files: Option<u64>,
 }
 
@@ -211,6 +255,26 @@ impl StatsBody {
             process,
         }
     }
+}
+
+/// The page for the API document.
+fn example() -> StatsBody {
+    let stats = ServiceStats {
+        accepted: 12_000,
+        applied: 12_000,
+        batches: 240,
+        commit_ms_p50: 0.6,
+        commit_ms_p99: 2.1,
+        commit_ms_max: 9.7,
+        ..ServiceStats::default()
+    };
+    let process = ProcessBody {
+        version: "0.1.0".to_owned(),
+        pid: 4711,
+        uptime_s: 3_600,
+        ..ProcessBody::default()
+    };
+    StatsBody::of(&stats, HttpBody::default(), process)
 }
 
 impl UpdatesBody {

@@ -2,7 +2,10 @@
 
 use serde::de::{Error as _, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
+use super::words;
 use crate::model::TimestampMs;
 
 /// A moment in an answer.
@@ -30,5 +33,17 @@ impl<'de> Deserialize<'de> for TimeBody {
             }
         }
         deserializer.deserialize_str(Rfc3339).map_err(D::Error::custom)
+    }
+}
+
+impl PartialSchema for TimeBody {
+    fn schema() -> RefOr<Schema> {
+        words::Time::schema()
+    }
+}
+
+impl ToSchema for TimeBody {
+    fn name() -> std::borrow::Cow<'static, str> {
+        words::Time::name()
     }
 }

@@ -13,35 +13,51 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::draft::Draft;
+use super::words;
 use crate::model::{
     InvalidTime, InvalidUpdate, Rejection, RejectionCode, Status, TimestampMs, Update, UpdateFields,
 };
 
 /// One update on the wire. Reading it refuses unknown fields by name.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct UpdateBody<'a> {
+    #[schema(value_type = words::SentJobId)]
     pub job_id: Cow<'a, str>,
+    /// Without one, the update is a heartbeat: it raises `seen_at` and sets the fields it gives.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<words::SentStatus>)]
     pub status: Option<Cow<'a, str>>,
-    /// Also read under the name `error_message`.
+    /// What went wrong; longer than 8 KiB is cut. Also read under the name `error_message`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Cow<'a, str>>,
+    /// When it happened; without one, now. Of two updates of a job the newer wins.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<words::SentTime>)]
     pub at: Option<AtBody<'a>>,
+    /// A higher attempt is newer, whatever its `at`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>, maximum = 4_294_967_295_u64)]
     pub attempt: Option<u32>,
+    /// Moves the job; without one, it stays where it is.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<words::PipelineName>)]
     pub pipeline: Option<Cow<'a, str>>,
     /// From 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 1)]
     pub progress: Option<f64>,
+    /// A few words on what is going on; longer than 1 KiB is cut.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<words::SentLabels>)]
     pub labels: Option<BTreeMap<String, String>>,
+    /// The status that the job must have now; then times are not compared.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<words::SentStatus>)]
     pub if_status: Option<Cow<'a, str>>,
 }
 

@@ -6,11 +6,26 @@ use axum::response::Response;
 
 use super::fresh;
 use super::gate::Gate;
+use super::openapi::{params, refusals};
 use super::problem::Problem;
 use super::query::Params;
 use super::reply;
 use crate::api::{CheckBody, ProblemCode};
 
+/// Compare everything with everything
+///
+/// Reads the whole store; one check runs at a time.
+#[utoipa::path(
+    get,
+    path = "/v1/check",
+    tag = "care",
+    operation_id = "check",
+    params(params::Fresh),
+    responses(
+        (status = 200, description = "What was found.", body = CheckBody),
+        refusals::Check,
+    ),
+)]
 pub(super) async fn get(State(gate): State<Gate>, uri: Uri) -> Result<Response, Problem> {
     let service = fresh::readable(&gate, Params::of(&uri)?).await?.clone();
     let Some(checking) = gate.begin_check() else {

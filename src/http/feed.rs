@@ -27,9 +27,11 @@ use axum::response::Response;
 use super::format::Format;
 use super::fresh;
 use super::gate::Gate;
+use super::openapi::{params, refusals};
 use super::problem::Problem;
 use super::query::{Params, invalid};
-use crate::api::ProblemCode;
+use crate::api::forms::{FeedEvent, FeedLines};
+use crate::api::{FeedBody, ProblemCode};
 use crate::model::limits::{PAGE_UPDATES_DEFAULT, PAGE_UPDATES_MAX};
 use filter::Filter;
 
@@ -48,6 +50,33 @@ struct Asked {
     wait: Duration,
 }
 
+/// Follow the updates
+///
+/// Every durable update after a seq, each once and in order: as a page of JSON, perhaps after a
+/// wait; or as a stream that does not end, of lines or of Server-Sent Events. A reader that was cut
+/// off goes on from the last seq that it has seen. A filter leaves out what does not pass it; the
+/// seqs that it leaves out are missing. Without a place to go on from, it begins now.
+#[utoipa::path(
+    get,
+    path = "/v1/updates",
+    tag = "updates",
+    operation_id = "followUpdates",
+    params(
+        params::FeedPlace,
+        params::FeedFilters,
+        params::FeedPage,
+        params::FeedFormat,
+        params::Fresh,
+    ),
+    responses(
+        (status = 200, description = "The updates.", content(
+            (FeedBody<'static> = "application/json"),
+            (FeedLines = "application/x-ndjson"),
+            (FeedEvent = "text/event-stream"),
+        )),
+        refusals::Feed,
+    ),
+)]
 pub(super) async fn get(State(gate): State<Gate>, request: Request) -> Result<Response, Problem> {
     let mut params = Params::of(request.uri())?;
     let format =

@@ -5,11 +5,25 @@ use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 
 use super::gate::Gate;
+use super::openapi::refusals;
 use super::problem::Problem;
 use super::query::Params;
 use super::reply;
 use crate::api::FlushBody;
 
+/// Wait until all is durable
+///
+/// Returns when every update that was accepted before the call is on disk.
+#[utoipa::path(
+    post,
+    path = "/v1/flush",
+    tag = "updates",
+    operation_id = "flush",
+    responses(
+        (status = 200, description = "All that was accepted is durable.", body = FlushBody),
+        refusals::Flush,
+    ),
+)]
 pub(super) async fn post(State(gate): State<Gate>, uri: Uri) -> Result<Response, Problem> {
     flush(&gate, &uri).await.map_err(Problem::not_applied)
 }

@@ -13,19 +13,45 @@ use super::body::Incoming;
 use super::fresh;
 use super::gate::Gate;
 use super::media::Media;
+use super::openapi::{params, refusals};
 use super::parse::Parsed;
 use super::path;
 use super::problem::Problem;
 use super::query::Params;
 use super::reply;
 use super::updates::{self, How};
-use crate::api::{HistoryBody, JobBody, ProblemCode, read_update_of};
+use crate::api::schema::UpdateOfJob;
+use crate::api::{AnswerBody, HistoryBody, JobBody, ProblemCode, QueuedBody, read_update_of};
 use crate::model::{Command, JobId, JobRecord, Kind, RejectionCode};
 use crate::service::Service;
 
 /// The id in the path, decoded.
 type JobPath = Result<Path<String>, PathRejection>;
 
+const PUT_BODY: &str = "\
+One update. A form, which is what curl names unasked, is taken for JSON. The body may be packed, \
+as `Content-Encoding: gzip` or `zstd` says; its bound counts unpacked bytes.";
+
+/// Report one update
+///
+/// For scripts: the path names the job. A refusal carries the code of its reason.
+#[utoipa::path(
+    put,
+    path = "/v1/jobs/{job_id}",
+    tag = "updates",
+    operation_id = "putUpdate",
+    params(params::JobPath, params::Ack, params::IdempotencyKey),
+    request_body(content = UpdateOfJob, description = PUT_BODY),
+    responses(
+        (status = 200, description = "The update is durable, or stale.",
+            body = AnswerBody<'static>,
+            headers(("Idempotent-Replayed" = String, description = "The first answer, again."))),
+        (status = 202, description = "`ack=queued`: the update was accepted.",
+            body = QueuedBody<'static>,
+            headers(("Idempotent-Replayed" = String, description = "The first answer, again."))),
+        refusals::Put,
+    ),
+)]
 pub(super) async fn put(State(gate): State<Gate>, path: JobPath, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let mut body = Incoming::of(&parts.headers, body);
@@ -49,6 +75,23 @@ async fn accept(
     Ok(updates::one(&how, receipt))
 }
 
+/// Remove a job
+///
+/// The feed keeps its past, and says that it was removed. A later update of the same name begins
+/// a new job.
+#[utoipa::path(
+    delete,
+    path = "/v1/jobs/{job_id}",
+    tag = "jobs",
+    operation_id = "deleteJob",
+    params(params::JobPath, params::IdempotencyKey),
+    responses(
+        (status = 200, description = "It is removed; that counts as one applied update.",
+            body = AnswerBody<'static>,
+            headers(("Idempotent-Replayed" = String, description = "The first answer, again."))),
+        refusals::Delete,
+    ),
+)]
 pub(super) async fn delete(State(gate): State<Gate>, path: JobPath, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let mut body = Incoming::of(&parts.headers, body);
@@ -66,6 +109,21 @@ pub(super) async fn delete(State(gate): State<Gate>, path: JobPath, request: Req
     updates::answer(&gate, accepted, body).await
 }
 
+/// One job
+#[utoipa::path(
+    get,
+    path = "/v1/jobs/{job_id}",
+    tag = "jobs",
+    operation_id = "getJob",
+    params(params::JobPath, params::IfNoneMatch, params::Fresh),
+    responses(
+        (status = 200, description = "Its present state.", body = JobBody<'static>,
+            headers(("ETag" = String, description = "Changes with the answer."))),
+        (status = 304, description = "It is still what `If-None-Match` names.",
+            headers(("ETag" = String, description = "Changes with the answer."))),
+        refusals::Job,
+    ),
+)]
 pub(super) async fn get(
     State(gate): State<Gate>,
     path: JobPath,
@@ -86,6 +144,20 @@ pub(super) async fn get(
     Ok(response)
 }
 
+/// The last transitions of a job
+///
+/// The oldest first; at most 32 are kept.
+#[utoipa::path(
+    get,
+    path = "/v1/jobs/{job_id}/history",
+    tag = "jobs",
+    operation_id = "getHistory",
+    params(params::JobPath, params::Fresh),
+    responses(
+        (status = 200, description = "Its transitions.", body = HistoryBody<'static>),
+        refusals::Job,
+    ),
+)]
 pub(super) async fn history(
     State(gate): State<Gate>,
     path: JobPath,

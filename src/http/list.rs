@@ -11,9 +11,11 @@ use super::cursor::{Mark, Walk};
 use super::format::Format;
 use super::fresh;
 use super::gate::Gate;
+use super::openapi::{params, refusals};
 use super::problem::Problem;
 use super::query::{Params, invalid};
 use super::reply;
+use crate::api::forms::{JobLines, JobTable};
 use crate::api::{ListBody, jobs_csv};
 use crate::model::limits::{JOB_ID_BYTES_MAX, PAGE_JOBS_DEFAULT, PAGE_JOBS_MAX};
 use crate::model::{JobFilter, Order, PageQuery, TimestampMs};
@@ -22,6 +24,30 @@ use crate::service::Service;
 /// The last update that an answer reflects, where its body has no room to say so.
 const AS_OF_SEQ: HeaderName = HeaderName::from_static("as-of-seq");
 
+/// Walk over the jobs
+///
+/// Page by page, each with the `cursor` for the next. The walk shows every job as of its first
+/// page once at most; a page may be short and still have a next. Several filters narrow each
+/// other.
+#[utoipa::path(
+    get,
+    path = "/v1/jobs",
+    tag = "jobs",
+    operation_id = "listJobs",
+    params(params::ListFilters, params::JobFormat, params::Fresh),
+    responses(
+        (status = 200, description = "One page.", content(
+            (ListBody<'static> = "application/json"),
+            (JobLines = "application/x-ndjson"),
+            (JobTable = "text/csv"),
+        ), headers(
+            ("As-Of-Seq" = u64, description = "The last update that the walk reflects."),
+            ("Link" = String, description = "The next page, as `<?...>; rel=\"next\"`; absent at \
+                the end of the walk."),
+        )),
+        refusals::List,
+    ),
+)]
 pub(super) async fn get(State(gate): State<Gate>, request: Request) -> Result<Response, Problem> {
     let uri = request.uri().clone();
     let mut params = Params::of(&uri)?;

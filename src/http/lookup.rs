@@ -8,6 +8,7 @@ use super::body::{self, Incoming};
 use super::fresh;
 use super::gate::Gate;
 use super::media::Media;
+use super::openapi::{params, refusals};
 use super::problem::Problem;
 use super::query::Params;
 use super::reply;
@@ -15,6 +16,26 @@ use crate::api::{LookupBody, LookupRequestBody, ProblemCode};
 use crate::model::limits::LOOKUP_JOBS_MAX;
 use crate::model::{JobId, RejectionCode};
 
+const LOOKUP_BODY: &str = "\
+The ids. The body may be packed, as `Content-Encoding: gzip` or `zstd` says; its bound counts \
+unpacked bytes.";
+
+/// Look up many jobs
+///
+/// All of one moment. It only reads, and may be repeated at will.
+#[utoipa::path(
+    post,
+    path = "/v1/lookup",
+    tag = "jobs",
+    operation_id = "lookUpJobs",
+    params(params::Fresh),
+    request_body(content = LookupRequestBody, description = LOOKUP_BODY),
+    responses(
+        (status = 200, description = "Those that there are, and the ids of the others.",
+            body = LookupBody<'static>),
+        refusals::Lookup,
+    ),
+)]
 pub(super) async fn post(State(gate): State<Gate>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let mut body = Incoming::of(&parts.headers, body);

@@ -21,6 +21,7 @@ mod list;
 mod lookup;
 mod media;
 mod meter;
+mod openapi;
 mod options;
 mod parse;
 mod path;
@@ -39,34 +40,45 @@ pub use options::HttpOptions;
 pub use server::serve;
 
 use axum::Router;
-use axum::routing::{get, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::OpenApi as _;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt as _};
+use utoipa_axum::routes;
 
 /// The whole server as one service, without a socket.
 pub fn app(gate: Gate) -> Metered<Router> {
-    let guard_writes = || CatchPanicLayer::custom(problem::write_panicked);
-    let job = put(jobs::put).delete(jobs::delete).layer(guard_writes()).get(jobs::get);
-    let pipeline = put(pipelines::put).layer(guard_writes()).get(pipelines::get);
-    let router = Router::new()
-        .route("/v1/updates", post(updates::post).layer(guard_writes()).get(feed::get))
-        .route("/v1/jobs", get(list::get))
-        .route("/v1/jobs/{job_id}", job)
-        .route("/v1/jobs/{job_id}/history", get(jobs::history))
-        .route("/v1/lookup", post(lookup::post))
-        .route("/v1/counts", get(counts::get))
-        .route("/v1/timeline", get(timeline::get))
-        .route("/v1/pipelines", get(pipelines::list))
-        .route("/v1/pipelines/{name}", pipeline)
-        .route("/v1/flush", post(flush::post))
-        .route("/v1/stats", get(stats::get))
-        .route("/v1/check", get(check::get))
-        .route("/livez", get(health::live))
-        .route("/readyz", get(health::ready))
+    let (router, _document) = routes().split_for_parts();
+    let router = router
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(CatchPanicLayer::custom(problem::read_panicked))
         .with_state(gate.clone());
     Metered::new(router, gate)
+}
+
+/// Every route, with its part of the API document: path and method stand at the handler.
+fn routes() -> OpenApiRouter<Gate> {
+    let guard_writes = || CatchPanicLayer::custom(problem::write_panicked);
+    OpenApiRouter::with_openapi(openapi::Base::openapi())
+        .routes(routes!(updates::post).layer(guard_writes()))
+        .routes(routes!(feed::get))
+        .routes(routes!(list::get))
+        .routes(routes!(jobs::put).layer(guard_writes()))
+        .routes(routes!(jobs::delete).layer(guard_writes()))
+        .routes(routes!(jobs::get))
+        .routes(routes!(jobs::history))
+        .routes(routes!(lookup::post))
+        .routes(routes!(counts::get))
+        .routes(routes!(timeline::get))
+        .routes(routes!(pipelines::list))
+        .routes(routes!(pipelines::put).layer(guard_writes()))
+        .routes(routes!(pipelines::get))
+        .routes(routes!(flush::post))
+        .routes(routes!(stats::get))
+        .routes(routes!(check::get))
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(openapi::get))
 }
 
 #[cfg(test)]

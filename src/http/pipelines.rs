@@ -9,18 +9,36 @@ use super::body::Incoming;
 use super::fresh;
 use super::gate::Gate;
 use super::media::Media;
+use super::openapi::{params, refusals};
 use super::path;
 use super::problem::Problem;
 use super::query::Params;
 use super::reply;
 use super::updates;
-use crate::api::{ExpectBody, PipelineBody, PipelinesBody, ProblemCode};
+use crate::api::{AnswerBody, ExpectBody, PipelineBody, PipelinesBody, ProblemCode};
 use crate::model::limits::{EXPECTED_TOTAL_MAX, PAGE_PIPELINES_DEFAULT, PAGE_PIPELINES_MAX};
 use crate::model::{Command, PipelineName, RejectionCode};
+
+const EXPECT_BODY: &str = "\
+The number. A form, which is what curl names unasked, is taken for JSON.";
 
 /// The name in the path, decoded.
 type NamePath = Result<Path<String>, PathRejection>;
 
+/// All pipelines
+///
+/// By name, page by page: how far each is, how fast it goes, and when it will be done.
+#[utoipa::path(
+    get,
+    path = "/v1/pipelines",
+    tag = "pipelines",
+    operation_id = "listPipelines",
+    params(params::PipelinesPage, params::Fresh),
+    responses(
+        (status = 200, description = "One page.", body = PipelinesBody<'static>),
+        refusals::Read,
+    ),
+)]
 pub(super) async fn list(State(gate): State<Gate>, uri: Uri) -> Result<Response, Problem> {
     let mut params = Params::of(&uri)?;
     let after = params.pipeline("after")?;
@@ -33,6 +51,18 @@ pub(super) async fn list(State(gate): State<Gate>, uri: Uri) -> Result<Response,
     .await
 }
 
+/// One pipeline
+#[utoipa::path(
+    get,
+    path = "/v1/pipelines/{name}",
+    tag = "pipelines",
+    operation_id = "getPipeline",
+    params(params::PipelinePath, params::Fresh),
+    responses(
+        (status = 200, description = "How far it is.", body = PipelineBody<'static>),
+        refusals::Pipeline,
+    ),
+)]
 pub(super) async fn get(
     State(gate): State<Gate>,
     name: NamePath,
@@ -50,6 +80,24 @@ pub(super) async fn get(
     .await
 }
 
+/// Expect a number of jobs
+///
+/// Says how many jobs of the pipeline are to finish. The feed tells when they have; `null` takes
+/// the number back. The pipeline need not have jobs yet.
+#[utoipa::path(
+    put,
+    path = "/v1/pipelines/{name}",
+    tag = "pipelines",
+    operation_id = "putExpectedTotal",
+    params(params::PipelinePath, params::IdempotencyKey),
+    request_body(content = ExpectBody, description = EXPECT_BODY),
+    responses(
+        (status = 200, description = "It is durable; that counts as one applied update.",
+            body = AnswerBody<'static>,
+            headers(("Idempotent-Replayed" = String, description = "The first answer, again."))),
+        refusals::Expect,
+    ),
+)]
 pub(super) async fn put(State(gate): State<Gate>, name: NamePath, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let mut body = Incoming::of(&parts.headers, body);

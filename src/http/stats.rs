@@ -9,11 +9,27 @@ use axum::response::Response;
 use super::fresh;
 use super::gate::Gate;
 use super::meter;
+use super::openapi::{params, refusals};
 use super::problem::Problem;
 use super::query::Params;
 use super::reply;
 use crate::api::{ProcessBody, StatsBody};
 
+/// One page of numbers
+///
+/// Since the start of the process: updates, batches and what closed them, commit times, queue,
+/// tail, files, calls and memory.
+#[utoipa::path(
+    get,
+    path = "/v1/stats",
+    tag = "numbers",
+    operation_id = "getStats",
+    params(params::Fresh),
+    responses(
+        (status = 200, description = "The numbers.", body = StatsBody),
+        refusals::Read,
+    ),
+)]
 pub(super) async fn get(State(gate): State<Gate>, uri: Uri) -> Result<Response, Problem> {
     let service = fresh::readable(&gate, Params::of(&uri)?).await?.clone();
     let http = meter::numbers(&gate);

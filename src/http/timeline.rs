@@ -8,6 +8,7 @@ use axum::response::Response;
 
 use super::fresh;
 use super::gate::Gate;
+use super::openapi::{params, refusals};
 use super::problem::Problem;
 use super::query::{Params, invalid};
 use super::reply;
@@ -22,6 +23,22 @@ const SPAN_DEFAULT_MS: u64 = 24 * 3_600_000;
 /// days of hours.
 const STEPS_DEFAULT_MAX: u64 = 1_441;
 
+/// Updates over time
+///
+/// Per step and status, for plots. The window is widened to whole steps, and holds at most 10,000;
+/// steps without an update are left out. Two days of minutes, sixty days of hours and ten years of
+/// days are kept, of those that saw an update: `held_from` says since when.
+#[utoipa::path(
+    get,
+    path = "/v1/timeline",
+    tag = "numbers",
+    operation_id = "getTimeline",
+    params(params::TimelineWindow, params::Fresh),
+    responses(
+        (status = 200, description = "The steps of the window.", body = TimelineBody<'static>),
+        refusals::Read,
+    ),
+)]
 pub(super) async fn get(State(gate): State<Gate>, uri: Uri) -> Result<Response, Problem> {
     let mut params = Params::of(&uri)?;
     let asked = Asked {

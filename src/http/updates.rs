@@ -12,17 +12,49 @@ use axum::response::{IntoResponse as _, Response};
 use super::body::Incoming;
 use super::gate::Gate;
 use super::media::Media;
+use super::openapi::{params, refusals};
 use super::parse::{Parsed, parse};
 use super::problem::Problem;
 use super::query::{Params, invalid};
 use super::{body, idempotency, reply};
+use crate::api::schema::{UpdateLines, Updates};
 use crate::api::{AnswerBody, ProblemCode, QueuedBody};
-use crate::model::{Ack, Command, Request as Updates};
+use crate::model::{Ack, Command, Request as Submission};
 use crate::service::Receipt;
 
 /// A body up to this is parsed where it was read; a larger one would hold up other calls.
 const PARSED_INLINE_BYTES_MAX: usize = 64 * 1024;
 
+const POST_BODY: &str = "\
+`application/json`: one update or an array. `application/x-ndjson` (also under the names \
+`application/ndjson`, `application/jsonl` and `application/jsonlines`): one update a line. The \
+body may be packed, as `Content-Encoding: gzip` or `zstd` says; its bounds count unpacked bytes \
+(8 MiB, and 10,000 updates, unless configured).";
+
+/// Report updates
+///
+/// One, an array, or one a line. Each is judged alone: a refused one never harms its neighbours,
+/// unless `atomic=true`. All that is accepted becomes durable together or not at all.
+#[utoipa::path(
+    post,
+    path = "/v1/updates",
+    tag = "updates",
+    operation_id = "postUpdates",
+    params(params::Ack, params::Atomic, params::IdempotencyKey),
+    request_body(description = POST_BODY, content(
+        (Updates = "application/json"),
+        (UpdateLines = "application/x-ndjson"),
+    )),
+    responses(
+        (status = 200, description = "At least one was accepted, and all that were are durable.",
+            body = AnswerBody<'static>,
+            headers(("Idempotent-Replayed" = String, description = "The first answer, again."))),
+        (status = 202, description = "`ack=queued`: at least one was accepted.",
+            body = QueuedBody<'static>,
+            headers(("Idempotent-Replayed" = String, description = "The first answer, again."))),
+        refusals::Updates,
+    ),
+)]
 pub(super) async fn post(State(gate): State<Gate>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let mut body = Incoming::of(&parts.headers, body);
@@ -85,7 +117,7 @@ pub(super) async fn receive(
     parts: Parts,
     body: &mut Incoming,
     read: impl FnOnce(&[u8]) -> Result<Parsed, Problem> + Send + 'static,
-) -> Result<Updates, Problem> {
+) -> Result<Submission, Problem> {
     let received = body::receive(gate, &parts.headers, body).await?;
     let is_long = received.is_packed() || received.packed_bytes() > PARSED_INLINE_BYTES_MAX;
     let how = *how;
@@ -94,7 +126,7 @@ pub(super) async fn receive(
         let Parsed { updates, rejections, .. } = read(&unpacked.bytes)?;
         let idempotency = idempotency::key_of(&parts, &unpacked.bytes)?;
         let How { ack, atomic } = how;
-        Ok(Updates { updates, rejections, ack, atomic, idempotency, ..Updates::default() })
+        Ok(Submission { updates, rejections, ack, atomic, idempotency, ..Submission::default() })
     };
     if is_long { reply::blocking(parse).await } else { parse() }
 }
@@ -111,7 +143,7 @@ pub(super) async fn command(
     let command = read(&unpacked.bytes)?;
     let idempotency = idempotency::key_of(&parts, &unpacked.bytes)?;
     drop(unpacked);
-    let request = Updates { idempotency, ..Updates::of_command(command) };
+    let request = Submission { idempotency, ..Submission::of_command(command) };
     Ok(one(&How::default(), service.submit(request).await?))
 }
 

@@ -8,6 +8,10 @@ pub const JOB_ID_BYTES_MAX: usize = 256;
 pub const PIPELINE_BYTES_MAX: usize = 64;
 /// Longest status word, in bytes.
 pub const STATUS_BYTES_MAX: usize = 32;
+/// The first integer that counts as Unix milliseconds, 1973-03-03; less looks like seconds.
+pub const AT_MS_MIN: u64 = 100_000_000_000;
+/// 2200-01-01T00:00:00Z, the first moment that is refused.
+pub const AT_MS_END: u64 = 7_258_118_400_000;
 /// Longest `error` that is kept whole, in bytes; a longer one is cut and says so.
 pub const ERROR_BYTES_MAX: usize = 8 * 1024;
 /// Longest `error` that a transition keeps, in bytes.

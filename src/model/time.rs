@@ -7,14 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::limits::{AT_MS_END, AT_MS_MIN};
+
 /// Milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TimestampMs(pub u64);
-
-/// An integer below this is taken for seconds and refused: 10^11 ms is 1973-03-03.
-const LOOKS_LIKE_SECONDS_BELOW: i64 = 100_000_000_000;
-/// 2200-01-01T00:00:00Z, the first moment that is refused.
-const TOO_LATE_FROM: u64 = 7_258_118_400_000;
 
 /// Why a value cannot be the time of an update.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,7 +36,7 @@ impl TimestampMs {
         if ms < 0 {
             return Err(InvalidTime::BeforeEpoch(ms.to_string()));
         }
-        if ms < LOOKS_LIKE_SECONDS_BELOW {
+        if ms.unsigned_abs() < AT_MS_MIN {
             return Err(InvalidTime::LooksLikeSeconds(ms));
         }
         Self::bounded(ms.unsigned_abs(), || ms.to_string())
@@ -58,7 +55,7 @@ impl TimestampMs {
     }
 
     fn bounded(ms: u64, shown: impl Fn() -> String) -> Result<Self, InvalidTime> {
-        if ms >= TOO_LATE_FROM {
+        if ms >= AT_MS_END {
             return Err(InvalidTime::TooLate(shown()));
         }
         Ok(Self(ms))

@@ -31,6 +31,7 @@ const ENGINES: &[(&str, &str)] = &[
     ("axum_server", "src/http/"),
     ("tower", "src/http/"),
     ("tower_http", "src/http/"),
+    ("utoipa_axum", "src/http/"),
     ("redb", "src/store/redb/"),
     ("wincode", "src/store/redb/codec"),
     ("reqwest", "src/client/"),
