@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::scalar::{LabelsValue, Scalar, Text, shown};
+use super::scalar::{LabelsValue, Scalar, Text, integer, shown};
 use super::update::{AtBody, RefusedUpdate, UpdateBody};
 use crate::model::RejectionCode;
 
@@ -64,11 +64,10 @@ impl<'a> Draft<'a> {
         }
         // A name that is given twice has been noted already.
         let Ok(Named { job_id }) = serde_json::from_slice(json) else { return };
-        let digits = job_id.get().strip_prefix('-').unwrap_or(job_id.get());
-        if digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        if let Some(digits) = integer(job_id) {
             self.rounded_id = None;
             self.has_job_id = true;
-            self.body.job_id = Cow::Borrowed(job_id.get());
+            self.body.job_id = Cow::Borrowed(digits);
         }
     }
 

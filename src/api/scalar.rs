@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 
 /// One value. `Display` shows it for a refusal, in at most 64 characters of its own.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,6 +61,14 @@ fn whole(value: f64) -> Option<i128> {
     #[expect(clippy::cast_possible_truncation, reason = "it has no fraction and few digits")]
     let integer = value as i128;
     (value.fract() == 0.0 && value.abs() < EXACT_MAX).then_some(integer)
+}
+
+/// The text of a number that is an integer, however long. A number that is read has lost digits
+/// beyond 64 bits.
+pub(super) fn integer(number: &RawValue) -> Option<&str> {
+    let text = number.get();
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then_some(text)
 }
 
 struct ScalarVisitor;
@@ -203,12 +212,13 @@ impl Serialize for IdText {
 
 impl<'de> Deserialize<'de> for IdText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Scalar::deserialize(deserializer)? {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        match serde_json::from_str(raw.get()).map_err(D::Error::custom)? {
             Scalar::Text(text) => Ok(Self(text.into_owned())),
             Scalar::Integer(integer) => Ok(Self(integer.to_string())),
-            other => Err(D::Error::custom(format!(
-                "a job id is {other}; send a string or an integer of 64 bits"
-            ))),
+            other => integer(&raw).map(|digits| Self(digits.to_owned())).ok_or_else(|| {
+                D::Error::custom(format!("a job id is {other}; send a string or an integer"))
+            }),
         }
     }
 }

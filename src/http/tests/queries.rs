@@ -114,6 +114,9 @@ async fn a_lookup_gives_found_and_missing_in_the_order_of_the_request() {
         let problem = lookup(bad).await.problem(400, "invalid_body");
         assert!(problem.get("outcome").is_none(), "a lookup writes nothing");
     }
+    let long = lookup(r#"{"job_ids":[18446744073709551616,-9223372036854775809,4711.0]}"#).await;
+    let digits = ["18446744073709551616", "-9223372036854775809", "4711"];
+    assert_eq!(long.json(200)["missing"], json!(digits));
     lookup(r#"{"job_ids":["a","b\n"]}"#).await.problem(422, "invalid_job_id");
     let many = |count| json!({ "job_ids": (0..count).collect::<Vec<u32>>() }).to_string();
     assert_eq!(lookup(&many(1000)).await.json(200)["missing"].as_array().unwrap().len(), 1000);
