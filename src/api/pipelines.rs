@@ -13,11 +13,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
 use super::counts::{by_kind, by_status};
+use super::scalar::Scalar;
 use super::time::TimeBody;
 use super::words;
 use crate::model::{JobId, JobRecord, Kinds};
@@ -99,8 +101,24 @@ pub struct PipelinesBody<'a> {
 #[serde(deny_unknown_fields)]
 pub struct ExpectBody {
     /// 1 to 1,000,000,000,000 jobs.
+    #[serde(deserialize_with = "total")]
     #[schema(required, minimum = 1, maximum = 1_000_000_000_000_u64)]
     pub expected_total: Option<u64>,
+}
+
+/// A whole number, however it is written, or `null`. It must be there: an empty object would else
+/// take back what is expected.
+fn total<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let value = Scalar::deserialize(deserializer)?;
+    let total = match value {
+        Scalar::Null => return Ok(None),
+        Scalar::Integer(total) => u64::try_from(total).ok(),
+        _ => None,
+    };
+    total.map(Some).ok_or_else(|| {
+        let detail = format!("expected_total is {value}; send a whole number of jobs, or null");
+        D::Error::custom(detail)
+    })
 }
 
 /// A pipeline for the API document.

@@ -69,7 +69,8 @@ async fn expected_totals_are_checked_and_cleared() {
         let problem = expect(&server, "p", bad).await.problem(422, "invalid_expected_total");
         assert_eq!(problem["outcome"], "not_applied");
     }
-    for bad in ["", "5", "[]", r#"{"expected":5}"#, r#"{"expected_total":-1}"#] {
+    let half = r#"{"expected_total":0.5}"#;
+    for bad in ["", "5", "[]", "{}", r#"{"expected":5}"#, r#"{"expected_total":-1}"#, half] {
         expect(&server, "p", bad).await.problem(400, "invalid_body");
     }
     for name in ["%00", "..", &"x".repeat(65)] {
@@ -78,7 +79,7 @@ async fn expected_totals_are_checked_and_cleared() {
         answer.problem(422, "invalid_pipeline");
     }
     server.get("/v1/pipelines/p").await.problem(404, "unknown_pipeline");
-    expect(&server, "p", r#"{"expected_total":5}"#).await.json(200);
+    expect(&server, "p", r#"{"expected_total":5.0}"#).await.json(200);
     let pipeline = server.get("/v1/pipelines/p").await.json(200);
     assert_eq!((&pipeline["total"], &pipeline["percent"]), (&json!(0), &json!(0.0)));
     assert_eq!(pipeline["rate_per_s"], json!(null));
