@@ -99,13 +99,9 @@ pub(super) async fn get(State(gate): State<Gate>, request: Request) -> Result<Re
 
 impl Asked {
     fn of(params: &mut Params, headers: &HeaderMap, format: Format) -> Result<Self, Problem> {
-        let after = match last_event_id(headers)? {
-            Some(seq) => {
-                params.one("after")?;
-                Some(seq)
-            }
-            None => seq(params.one("after")?, "after")?,
-        };
+        // Read in any case: a bad `after` is refused also beside the header.
+        let after = seq(params.one("after")?, "after")?;
+        let after = last_event_id(headers)?.or(after);
         let filter = Filter::of(params)?;
         let limit = params.number("limit", 1..=PAGE_UPDATES_MAX, PAGE_UPDATES_DEFAULT)?;
         let wait = params.duration("wait")?;

@@ -188,7 +188,8 @@ async fn what_the_store_never_had_is_gone() {
         assert_eq!(problem["retryable"], false);
     }
     server.get("/v1/updates?after=1").await.json(200);
-    let wrong = [("last-event-id", "x")];
-    let answer = server.call(Method::GET, "/v1/updates", &wrong, "").await;
-    answer.problem(400, "invalid_query");
+    for (uri, id) in [("/v1/updates", "x"), ("/v1/updates?after=x", "1")] {
+        let answer = server.call(Method::GET, uri, &[("last-event-id", id)], "").await;
+        answer.problem(400, "invalid_query");
+    }
 }
