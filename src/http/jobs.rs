@@ -176,7 +176,7 @@ async fn found<'g>(
     let service = fresh::readable(gate, Params::of(uri)?).await?;
     let job_id = parsed(path, uri)?;
     let record = service.get(&job_id)?.ok_or_else(|| {
-        let detail = format!("no job {:?} was ever reported", job_id.as_str());
+        let detail = format!("there is no job {:?}", job_id.as_str());
         Problem::new(ProblemCode::Rejected(RejectionCode::UnknownJob), detail)
     })?;
     Ok((service, job_id, record))
