@@ -8,8 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jobslate::model::{
-    JobFilter, JobId, JobRecord, Kind, Order, PageQuery, PipelineName, Request, Status,
-    TimestampMs, Update, UpdateFields,
+    JobFilter, JobId, JobRecord, Kind, Order, PageQuery, PipelineName, Request, Status, TimestampMs,
 };
 use jobslate::store::{OpenHooks, ReadStore, StoreOptions, WriteStore, memory, redb};
 
@@ -47,7 +46,7 @@ impl Pair {
     }
 
     fn append(&mut self, updates: &[TraceUpdate]) {
-        let batch = [Request::new(updates.iter().map(to_update).collect())];
+        let batch = [Request::new(updates.iter().map(TraceUpdate::to_update).collect())];
         let now = TimestampMs(BEGUN_AT + self.batches * BATCH_MS);
         self.batches += 1;
         let expected = self.oracle.0.append(&batch, now).unwrap();
@@ -68,18 +67,6 @@ impl Pair {
 
 fn jobs(page: Vec<(JobId, Arc<JobRecord>)>) -> Vec<(JobId, u64)> {
     page.into_iter().map(|(job_id, record)| (job_id, record.seq)).collect()
-}
-
-fn to_update(update: &TraceUpdate) -> Update {
-    Update::new(UpdateFields {
-        job_id: &update.job_id,
-        status: Some(&update.status),
-        error: update.error.as_deref(),
-        at: Some(TimestampMs::from_unix_ms(update.at).unwrap()),
-        pipeline: Some(&update.pipeline),
-        ..UpdateFields::default()
-    })
-    .unwrap()
 }
 
 /// The first updates of both big traces, one after the other in turns of a batch.

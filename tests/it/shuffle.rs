@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use jobslate::model::{JobId, Request, TimestampMs, Update, UpdateFields};
+use jobslate::model::{JobId, Request};
 use jobslate::service::{Service, ServiceOptions};
 use jobslate::store::StoreOptions;
 
@@ -84,7 +84,7 @@ impl Replay {
         while !rest.is_empty() {
             let length = (1 + random.below(BATCH_UPDATES_MAX)).min(rest.len());
             let (batch, later) = rest.split_at(length);
-            let updates = batch.iter().map(|index| to_update(&self.updates[*index])).collect();
+            let updates = batch.iter().map(|index| self.updates[*index].to_update()).collect();
             let receipt = service.submit_blocking(Request::new(updates)).unwrap();
             assert_eq!(receipt.answer.accepted, length as u64);
             rest = later;
@@ -122,16 +122,4 @@ fn restore_ties(updates: &[TraceUpdate], order: &mut [usize]) {
             order[place] = index;
         }
     }
-}
-
-fn to_update(update: &TraceUpdate) -> Update {
-    Update::new(UpdateFields {
-        job_id: &update.job_id,
-        status: Some(&update.status),
-        error: update.error.as_deref(),
-        at: Some(TimestampMs::from_unix_ms(update.at).unwrap()),
-        pipeline: Some(&update.pipeline),
-        ..UpdateFields::default()
-    })
-    .unwrap()
 }

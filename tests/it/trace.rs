@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 use std::path::PathBuf;
 
+use jobslate::model::{TimestampMs, Update, UpdateFields};
 use serde::Deserialize;
 
 /// One line of a trace.
@@ -16,6 +17,21 @@ pub struct TraceUpdate {
     pub at: i64,
     pub error: Option<String>,
     pub pipeline: String,
+}
+
+impl TraceUpdate {
+    /// The update that it stands for.
+    pub fn to_update(&self) -> Update {
+        Update::new(UpdateFields {
+            job_id: &self.job_id,
+            status: Some(&self.status),
+            error: self.error.as_deref(),
+            at: Some(TimestampMs::from_unix_ms(self.at).unwrap()),
+            pipeline: Some(&self.pipeline),
+            ..UpdateFields::default()
+        })
+        .unwrap()
+    }
 }
 
 /// A whole trace in memory.
