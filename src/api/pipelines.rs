@@ -151,12 +151,17 @@ impl<'a> PipelineBody<'a> {
             finished: it.finished,
             percent: it.percent(),
             finished_seq: it.expected.and_then(|expected| expected.finished_seq),
-            rate_per_s: it.rate_per_s,
+            rate_per_s: it.rate_per_s.map(rounded),
             estimated_end: it.estimated_end.map(TimeBody),
             oldest_running: it.oldest_running.as_ref().map(PipelineJobBody::of),
             last_error: it.last_error.as_ref().map(PipelineJobBody::of),
         }
     }
+}
+
+/// Four significant digits: a job in a week is a rate, too.
+fn rounded(rate: f64) -> f64 {
+    format!("{rate:.3e}").parse().unwrap_or(rate)
 }
 
 impl<'a> PipelineJobBody<'a> {

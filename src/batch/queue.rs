@@ -89,7 +89,7 @@ impl Queue {
     pub fn push(&self, request: Request, ticket: Option<Ticket<Answer>>) -> Result<Fill, Refused> {
         let bytes = weight_bytes(&request);
         let mut state = self.lock();
-        if let Err(refused) = state.room_for(request.updates.len(), bytes, &self.limits) {
+        if let Err(refused) = state.room_for(request.operations(), bytes, &self.limits) {
             drop(state);
             if let Some(ticket) = ticket {
                 ticket.void();

@@ -98,6 +98,8 @@ impl From<SubmitError> for Problem {
             SubmitError::TooLarge { .. } => Self::new(ProblemCode::RequestTooLarge, detail),
             SubmitError::Draining => Self::draining(),
             SubmitError::AckMustBeDurable => Self::new(ProblemCode::AckMustBeDurable, detail),
+            // No call asks for both.
+            SubmitError::Mixed => Self::new(ProblemCode::Internal, detail),
             SubmitError::KeyReused => Self::new(ProblemCode::IdempotencyKeyReused, detail),
             SubmitError::Rejected(rejection) => {
                 Self::new(ProblemCode::Rejected(rejection.code), String::from(rejection.detail))

@@ -65,7 +65,7 @@ impl Expectations {
             Operation::Expectation(it) => {
                 let present = self.get(&it.pipeline);
                 let next = it.total.map(|total| match present {
-                    Some(present) if present.total == total => present,
+                    Some(present) if present.total == total && !it.finishes_pipeline => present,
                     _ => Expected { total, finished_seq: it.finishes_pipeline.then_some(it.seq) },
                 });
                 self.set(it.pipeline.clone(), next);

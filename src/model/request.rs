@@ -50,9 +50,9 @@ impl Request {
         Self { command: Some(command), ..Self::default() }
     }
 
-    /// True if there is nothing in it that could be admitted.
-    pub fn is_empty(&self) -> bool {
-        self.updates.is_empty() && self.command.is_none()
+    /// How many operations it may come to: its updates, or its command.
+    pub fn operations(&self) -> usize {
+        self.updates.len() + usize::from(self.command.is_some())
     }
 
     /// A durable request of these updates.

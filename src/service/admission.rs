@@ -29,6 +29,9 @@ pub(super) struct Waiting {
 
 impl Inner {
     pub(super) fn admit(&self, mut request: Request) -> Result<Admission, SubmitError> {
+        if request.command.is_some() && !request.updates.is_empty() {
+            return Err(SubmitError::Mixed);
+        }
         if request.ack == Ack::Queued && needs_writer(&request) {
             return Err(SubmitError::AckMustBeDurable);
         }
@@ -46,7 +49,7 @@ impl Inner {
         request.received_at.get_or_insert_with(|| self.options.clock.wall());
         judge(&mut request, &self.options.store.kinds);
         match reservation {
-            None if request.is_empty() => {
+            None if request.operations() == 0 => {
                 Ok(Admission::Answered(self.answer_at_the_door(&request)))
             }
             // With a key, even an answer that accepts nothing is kept: the writer makes it durable.
@@ -190,7 +193,9 @@ fn receipt(
 
 /// True if only the writer can answer.
 fn needs_writer(request: &Request) -> bool {
-    request.atomic || request.updates.iter().any(|(_, update)| update.if_status.is_some())
+    request.atomic
+        || request.command.is_some()
+        || request.updates.iter().any(|(_, update)| update.if_status.is_some())
 }
 
 /// Moves what cannot be admitted from the updates to the rejections.

@@ -28,9 +28,12 @@ pub enum SubmitError {
     /// The process is stopping: resend to its successor.
     #[error("the service is stopping; nothing more is admitted")]
     Draining,
-    /// `if_status` or `atomic` was asked for without waiting for the answer.
-    #[error("if_status and atomic need ack=durable, as their answer is decided by the writer")]
+    /// `if_status`, `atomic` or a command was asked for without waiting for the answer.
+    #[error("if_status, atomic and commands need ack=durable: their answer is the writer's")]
     AckMustBeDurable,
+    /// Updates and a command in one request, which are two.
+    #[error("a request holds updates or a command, not both")]
+    Mixed,
     /// The key was used for another call.
     #[error("the idempotency key was used for another request")]
     KeyReused,
@@ -52,6 +55,7 @@ impl SubmitError {
             | Self::TooLarge { .. }
             | Self::Draining
             | Self::AckMustBeDurable
+            | Self::Mixed
             | Self::KeyReused
             | Self::Rejected(_) => Outcome::NotApplied,
         }
@@ -68,6 +72,7 @@ impl SubmitError {
             // The call itself must change.
             Self::TooLarge { .. }
             | Self::AckMustBeDurable
+            | Self::Mixed
             | Self::KeyReused
             | Self::Rejected(_) => false,
         }

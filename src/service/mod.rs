@@ -2,8 +2,7 @@
 //!
 //! No axum and no redb here: [`Service`] joins a queue, a writer thread and a store. What is judged
 //! before a request is queued is in `admission`, repeats of a call in `idempotency`, questions in
-//! `read`; everything
-//! that changes the store happens on the writer thread.
+//! `read`; everything that changes the store happens on the writer thread.
 
 mod admission;
 mod error;

@@ -13,10 +13,12 @@ use crate::store::StoreError;
 
 /// The rate is that of the last so many jobs that finished.
 const RATE_JOBS: usize = 100;
+/// Index rows that are examined for each part of a summary.
+const SCAN_MAX: usize = 2_000;
 /// 2200-01-01T00:00:00Z: an end beyond is no estimate.
 const END_MAX: TimestampMs = TimestampMs(7_258_118_400_000);
 
-/// One pipeline.
+/// One pipeline. Counts and jobs are looked up one after the other, while updates go on.
 #[derive(Clone, Debug)]
 pub struct PipelineSummary {
     pub name: PipelineName,
@@ -27,9 +29,10 @@ pub struct PipelineSummary {
     /// Jobs that finish per second: the last 100 of them, until now. `None`: none has.
     pub rate_per_s: Option<f64>,
     pub estimated_end: Option<TimestampMs>,
-    /// The running job that was updated longest ago.
+    /// The running job that was updated longest ago; also `None` if it is not found soon, because
+    /// thousands of jobs have changed since the last fold.
     pub oldest_running: Option<(JobId, Arc<JobRecord>)>,
-    /// The failed job that was updated last.
+    /// The failed job that was updated last, alike.
     pub last_error: Option<(JobId, Arc<JobRecord>)>,
 }
 
@@ -124,8 +127,7 @@ impl Inner {
         let Some((_, oldest)) = last.last() else { return Ok(None) };
         // A millisecond at least: all of them may have come in one batch, just now.
         let span_ms = self.now().0.saturating_sub(oldest.updated_at.0).max(1);
-        let rate = last.len() as f64 * 1000.0 / span_ms as f64;
-        Ok(Some((rate * 1000.0).round() / 1000.0))
+        Ok(Some(last.len() as f64 * 1000.0 / span_ms as f64))
     }
 
     #[expect(
@@ -150,8 +152,8 @@ impl Inner {
         Ok(self.some(name, kinds, order, 1)?.pop())
     }
 
-    /// At most `limit` jobs of the pipeline. Rows that are examined in vain are those of jobs that
-    /// changed since the last fold, which are bounded by the tail; so no other bound is set.
+    /// At most `limit` jobs of the pipeline, if they are found soon: rows that are examined in vain
+    /// are those of jobs that changed since the last fold.
     fn some(
         &self,
         name: &PipelineName,
@@ -160,7 +162,7 @@ impl Inner {
         limit: usize,
     ) -> Result<Vec<(JobId, Arc<JobRecord>)>, StoreError> {
         let filter = JobFilter { kinds, pipeline: Some(name.clone()), ..JobFilter::default() };
-        let query = PageQuery { filter, order, limit, cursor: None, scan_max: usize::MAX };
+        let query = PageQuery { filter, order, limit, cursor: None, scan_max: SCAN_MAX };
         Ok(self.read.page(&query)?.jobs)
     }
 }

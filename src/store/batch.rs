@@ -98,6 +98,8 @@ struct Draft<'a, L> {
     mergeable: Vec<bool>,
     new_pipelines: HashSet<PipelineName>,
     new_statuses: HashSet<Status>,
+    /// Pipelines that are given an expected total and had none.
+    new_expected: HashSet<PipelineName>,
 }
 
 impl<'a, L> Draft<'a, L>
@@ -113,6 +115,7 @@ where
             mergeable: Vec::new(),
             new_pipelines: HashSet::new(),
             new_statuses: HashSet::new(),
+            new_expected: HashSet::new(),
         }
     }
 

@@ -78,7 +78,9 @@ fn runtime() -> Runtime {
 async fn watch(address: String, wanted: Wanted, cuts: usize, mut random: Random) -> usize {
     let path = format!("/v1/updates?after=0{}", wanted.query);
     let (mut told, mut last_id, mut connections) = (0, None, 0);
+    let begun = std::time::Instant::now();
     while told < wanted.seqs.len() {
+        assert!(begun.elapsed() < HANG, "only {told} came: {}", wanted.query);
         let Some(mut events) = Events::open(&address, &path, last_id).await else {
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
@@ -162,6 +164,8 @@ fn free_port(random: &mut Random) -> u16 {
     free.next().expect("one of a thousand ports is free")
 }
 
+/// A watch that takes longer than this hangs.
+const HANG: Duration = Duration::from_mins(10);
 /// Watchers of the crowd, and what each may cost.
 const CROWD: usize = 1_000;
 const UNFILTERED: usize = 10;

@@ -82,7 +82,7 @@ impl State {
     }
 
     pub fn admit(&mut self, admitted: Admitted) {
-        self.fill.updates += admitted.request.updates.len();
+        self.fill.updates += admitted.request.operations();
         self.fill.bytes += admitted.bytes;
         self.fill.updates_peak = self.fill.updates_peak.max(self.fill.updates);
         self.waiters += usize::from(admitted.is_waited_for());
@@ -101,7 +101,7 @@ impl State {
             match message {
                 Message::Request(admitted) => {
                     self.waiters -= usize::from(admitted.is_waited_for());
-                    batch.updates += admitted.request.updates.len();
+                    batch.updates += admitted.request.operations();
                     batch.bytes += admitted.bytes;
                     batch.requests.push(admitted.request);
                     batch.tickets.answers.push(admitted.ticket);
@@ -127,7 +127,7 @@ impl Batch {
         let Message::Request(admitted) = message else {
             return true;
         };
-        let updates = self.updates + admitted.request.updates.len();
+        let updates = self.updates + admitted.request.operations();
         let bytes = self.bytes + admitted.bytes;
         updates <= limits.batch_updates_max && bytes <= limits.batch_bytes_max
     }

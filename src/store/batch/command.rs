@@ -70,12 +70,16 @@ where
         now: TimestampMs,
     ) -> Result<Operation, Refused> {
         let expected = self.ground.expectations.by_pipeline();
-        let is_new = total.is_some() && !expected.contains_key(pipeline);
-        // A batch may add a few before they are counted; the next one is refused.
-        if is_new && expected.len() >= self.ground.pipelines_max {
+        let is_new = total.is_some()
+            && !expected.contains_key(pipeline)
+            && !self.new_expected.contains(pipeline);
+        if is_new && expected.len() + self.new_expected.len() >= self.ground.pipelines_max {
             let pipelines_max = self.ground.pipelines_max;
             let detail = format!("{pipelines_max} pipelines have an expected total, the most");
             return Err((RejectionCode::TooManyPipelines, detail));
+        }
+        if is_new {
+            self.new_expected.insert(pipeline.clone());
         }
         let (seq, pipeline) = (self.next_seq(), pipeline.clone());
         // Whether it finishes the pipeline is seen when the whole batch is known.

@@ -15,7 +15,7 @@ struct Count {
     is_open: bool,
 }
 
-/// Marks the operations that finish a pipeline. Costs nothing if nothing is expected.
+/// Marks the operations that finish a pipeline. Costs next to nothing if nothing is expected.
 pub fn mark_finishes(operations: &mut [Option<Operation>], ground: &Ground<'_>) {
     let mut counts = counts(operations, ground);
     if counts.is_empty() {
@@ -32,7 +32,9 @@ pub fn mark_finishes(operations: &mut [Option<Operation>], ground: &Ground<'_>) 
             Operation::Removal(it) => leave(&mut counts, &it.pipeline, Some(it.kind)),
             Operation::Expectation(it) => {
                 let Some(count) = counts.get_mut(&it.pipeline) else { continue };
-                if count.total != it.total {
+                // The same total is no news, unless it was reached without an update: by another
+                // meaning of a status.
+                if count.total != it.total || count.is_open {
                     count.total = it.total;
                     let is_reached = it.total.is_some_and(|total| count.finished >= total);
                     it.finishes_pipeline = is_reached;
@@ -43,23 +45,31 @@ pub fn mark_finishes(operations: &mut [Option<Operation>], ground: &Ground<'_>) 
     }
 }
 
-/// The pipelines to watch, as they are before the batch.
+/// The pipelines to watch, as they are before the batch: the open ones that it touches, and those
+/// that it gives a total.
 fn counts(operations: &[Option<Operation>], ground: &Ground<'_>) -> HashMap<PipelineName, Count> {
     let expected = ground.expectations.by_pipeline();
-    let open = expected.iter().filter(|(_, it)| it.finished_seq.is_none()).map(|(name, _)| name);
-    let named = operations.iter().flatten().filter_map(|operation| match operation {
-        Operation::Expectation(it) => Some(&it.pipeline),
-        Operation::Update(_) | Operation::Removal(_) => None,
-    });
-    let count = |name: &PipelineName| {
-        let expected = expected.get(name);
-        Count {
-            finished: ground.counts.finished(name, ground.kinds),
-            total: expected.map(|it| it.total),
-            is_open: expected.is_some_and(|it| it.finished_seq.is_none()),
+    let mut counts = HashMap::new();
+    let mut watch = |name: &PipelineName, is_named: bool| {
+        let it = expected.get(name);
+        let is_open = it.is_some_and(|it| it.finished_seq.is_none());
+        if (is_named || is_open) && !counts.contains_key(name) {
+            let finished = ground.counts.finished(name, ground.kinds);
+            counts.insert(name.clone(), Count { finished, total: it.map(|it| it.total), is_open });
         }
     };
-    open.chain(named).map(|name| (name.clone(), count(name))).collect()
+    for operation in operations.iter().flatten() {
+        match operation {
+            Operation::Expectation(it) => watch(&it.pipeline, true),
+            _ if expected.is_empty() => (),
+            Operation::Update(it) => {
+                it.previous_pipeline.iter().for_each(|name| watch(name, false));
+                watch(&it.pipeline, false);
+            }
+            Operation::Removal(it) => watch(&it.pipeline, false),
+        }
+    }
+    counts
 }
 
 fn leave(counts: &mut HashMap<PipelineName, Count>, pipeline: &PipelineName, kind: Option<Kind>) {

@@ -28,6 +28,13 @@ fn look(read: &dyn ReadStore) {
         page.jobs.iter().map(|(_, record)| record.status).collect();
     assert!(statuses.len() <= 1, "half a batch is listed: {statuses:?}");
     assert!(page.jobs.iter().all(|(_, record)| record.seq <= page.as_of_seq));
+    let job_ids: Vec<JobId> =
+        (0..JOBS).map(|job| JobId::parse(&format!("job-{job}")).expect("an id")).collect();
+    let lookup = read.lookup(&job_ids).expect("jobs are looked up");
+    let statuses: std::collections::HashSet<_> =
+        lookup.records.iter().map(|it| it.as_ref().map(|it| it.status)).collect();
+    assert_eq!(statuses.len(), 1, "half a batch is looked up: {statuses:?}");
+    assert!(lookup.records.iter().flatten().all(|record| record.seq <= lookup.as_of_seq));
     if as_of_seq > 0 {
         let job_id = JobId::parse("job-0").expect("an id");
         assert!(read.get(&job_id).expect("a job is read").is_some(), "a job never vanishes");

@@ -13,7 +13,7 @@ use super::disk::DiskCounters;
 use super::folder::FolderStatus;
 use super::page::page;
 use super::schema::{FEED, JOBS, KEYS, seq_of};
-use super::tail::{Appendix, Tail, View, unreadable};
+use super::tail::{Appendix, Held, Tail, View, read_record, unreadable};
 use super::timeline::timeline;
 use crate::model::{
     Counts, Expectations, FeedPage, JobId, JobRecord, Kinds, Lookup, Operation, Page, PageQuery,
@@ -42,10 +42,13 @@ impl ReadStore for RedbReader {
     }
 
     fn lookup(&self, job_ids: &[JobId]) -> Result<Lookup, StoreError> {
-        let view = self.tail.view()?;
+        let (view, held) = self.tail.view_of(job_ids)?;
         let jobs = view.table(JOBS)?;
-        let record = |job_id| view.record(&jobs, job_id);
-        let records = job_ids.iter().map(record).collect::<Result<_, _>>()?;
+        let record = |(job_id, held): (&JobId, Option<Held>)| match held {
+            Some(held) => Ok(held),
+            None => read_record(&jobs, job_id),
+        };
+        let records = job_ids.iter().zip(held).map(record).collect::<Result<_, _>>()?;
         Ok(Lookup { records, as_of_seq: view.as_of_seq })
     }
 

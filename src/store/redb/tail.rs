@@ -156,19 +156,20 @@ impl Tail {
     /// # Errors
     /// [`StoreError::Failed`] if the tables do not answer or are closed.
     pub fn view(&self) -> Result<View, StoreError> {
+        self.read().view()
+    }
+
+    /// The present moment, and what the tail has of some jobs in it. Holds the lock for a look at
+    /// each of them: at most a page of ids.
+    ///
+    /// # Errors
+    /// As for [`view`](Self::view).
+    pub fn view_of(&self, job_ids: &[JobId]) -> Result<(View, Vec<Option<Held>>), StoreError> {
+        // Nothing is published while it is held.
         let present = self.read();
-        let tables = present.tables.as_ref();
-        let tables = tables.ok_or_else(|| StoreError::Failed("the store is closed".to_owned()))?;
-        let snapshot = tables.begin_read().map_err(unreadable)?;
-        let folding = present.folding.iter().cloned();
-        Ok(View {
-            as_of_seq: present.last_seq,
-            updated_at: present.updated_at,
-            counts: present.counts.clone(),
-            expectations: present.expectations.clone(),
-            generations: std::iter::once(present.active.clone()).chain(folding).collect(),
-            snapshot,
-        })
+        let view = present.view()?;
+        let held = job_ids.iter().map(|job_id| view.tail_record(job_id)).collect();
+        Ok((view, held))
     }
 
     /// The record of a job, now. Opens the tables only if the tail does not have it.
@@ -192,6 +193,23 @@ impl Tail {
     /// Takes the tables away from the readers, to close them.
     pub fn close(&self) -> Option<Arc<Database>> {
         self.write().tables.take()
+    }
+}
+
+impl Present {
+    fn view(&self) -> Result<View, StoreError> {
+        let tables = self.tables.as_ref();
+        let tables = tables.ok_or_else(|| StoreError::Failed("the store is closed".to_owned()))?;
+        let snapshot = tables.begin_read().map_err(unreadable)?;
+        let folding = self.folding.iter().cloned();
+        Ok(View {
+            as_of_seq: self.last_seq,
+            updated_at: self.updated_at,
+            counts: self.counts.clone(),
+            expectations: self.expectations.clone(),
+            generations: std::iter::once(self.active.clone()).chain(folding).collect(),
+            snapshot,
+        })
     }
 }
 

@@ -62,6 +62,8 @@ pub struct Publication {
 
 /// What a row of the tail's index costs, in bytes: two entries of the index and one id.
 const ROW_BYTES: usize = 64;
+/// What a minute of the timeline costs before it has entries, in bytes.
+const MINUTE_BYTES: usize = 400;
 /// Sums of a batch that are looked through before any is hashed.
 const RECENT_MAX: usize = 16;
 /// What an entry of the timeline costs, in bytes.
@@ -153,7 +155,10 @@ impl Content {
             self.keys.insert(key, Arc::new(answer));
         }
         for (minute, tallies) in tallies {
-            let of_minute = self.timeline.entry(minute).or_default();
+            let of_minute = self.timeline.entry(minute).or_insert_with(|| {
+                self.weight_bytes += MINUTE_BYTES;
+                HashMap::new()
+            });
             let before = of_minute.len();
             for (key, tally) in tallies {
                 of_minute.entry(key).or_default().add(tally);
