@@ -21,7 +21,7 @@ pub(super) use hub::Hub;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
 
 use super::format::Format;
@@ -37,6 +37,8 @@ use filter::Filter;
 
 /// Where an event source that was cut goes on; it counts before `after`.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// Which store the seqs belong to: who resumes can tell another one from its own.
+const STORE_ID: HeaderName = HeaderName::from_static("store-id");
 /// Longest `wait`: below what proxies and clients take for a hang.
 const WAIT_MAX: Duration = Duration::from_mins(5);
 
@@ -73,6 +75,9 @@ struct Asked {
             (FeedBody<'static> = "application/json"),
             (FeedLines = "application/x-ndjson"),
             (FeedEvent = "text/event-stream"),
+        ), headers(
+            ("Store-Id" = String, description = "Which store the seqs belong to; another one \
+                counts its own."),
         )),
         refusals::Feed,
     ),
@@ -89,12 +94,17 @@ pub(super) async fn get(State(gate): State<Gate>, request: Request) -> Result<Re
         let first_seq = gate.hub().first_held(&service).await?;
         return Err(gone(after, first_seq, last_seq));
     }
-    match format {
-        Format::Json | Format::Csv => pages::answer(&gate, &service, after, asked).await,
+    let mut response = match format {
+        Format::Json | Format::Csv => pages::answer(&gate, &service, after, asked).await?,
         Format::Lines | Format::Events => {
-            follow::answer(&gate, service, after, asked.filter, format).await
+            follow::answer(&gate, service.clone(), after, asked.filter, format).await?
         }
+    };
+    // Another store counts its own seqs.
+    if let Ok(store_id) = HeaderValue::try_from(service.store_id()) {
+        response.headers_mut().insert(STORE_ID, store_id);
     }
+    Ok(response)
 }
 
 impl Asked {

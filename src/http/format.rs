@@ -1,5 +1,7 @@
 //! In which form an answer is wanted: by `format=`, else by the `Accept` header.
 
+use std::cmp::Ordering;
+
 use axum::body::Body;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
@@ -38,17 +40,34 @@ impl Format {
         }
     }
 
-    /// True if a client that wants `media_range` can be given this.
-    fn suits(self, media_range: &str) -> bool {
+    /// How well `media_range` names this form: 2 by its name, 1 by its group, 0 by `*/*`; `None` if
+    /// it names another.
+    fn named_by(self, media_range: &str) -> Option<u8> {
         let is = |name: &str| media_range.eq_ignore_ascii_case(name);
-        match self {
-            Self::Json => is("application/json") || is("application/*") || is("*/*"),
+        let (names, group): (&[&str], &str) = match self {
+            Self::Json => (&["application/json"], "application/*"),
             Self::Lines => {
-                is("application/x-ndjson") || is("application/ndjson") || is("application/jsonl")
+                let names = &["application/x-ndjson", "application/ndjson", "application/jsonl"];
+                (names, "application/*")
             }
-            Self::Csv => is("text/csv"),
-            Self::Events => is("text/event-stream"),
+            Self::Csv => (&["text/csv"], "text/*"),
+            Self::Events => (&["text/event-stream"], "text/*"),
+        };
+        if names.iter().any(|name| is(name)) {
+            Some(2)
+        } else if is(group) {
+            Some(1)
+        } else {
+            is("*/*").then_some(0)
         }
+    }
+
+    /// How much a client wants this form: the weight of the range that names it best.
+    fn wanted(self, ranges: &[(&str, f32)]) -> f32 {
+        let named = ranges
+            .iter()
+            .filter_map(|(name, weight)| self.named_by(name).map(|closeness| (closeness, *weight)));
+        named.max_by(|a, b| a.partial_cmp(b).unwrap_or(Ordering::Equal)).map_or(0.0, |it| it.1)
     }
 
     /// The form that is asked for, of those that there are. JSON, the first of them, is given to
@@ -63,12 +82,11 @@ impl Format {
             });
         }
         let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        let ranges: Vec<_> = accepted.flat_map(|it| it.split(',')).map(weighed).collect();
         let mut best = (0.0, Self::Json);
-        for range in accepted.flat_map(|value| value.split(',')) {
-            let (name, weight) = weighed(range);
-            if let Some(format) = offered.iter().find(|format| format.suits(name))
-                && weight > best.0
-            {
+        for format in offered {
+            let weight = format.wanted(&ranges);
+            if weight > best.0 {
                 best = (weight, *format);
             }
         }
@@ -82,6 +100,16 @@ impl Format {
         response.headers_mut().insert(CONTENT_TYPE, media_type);
         response
     }
+}
+
+/// A page of CSV; only the first of a walk has the header.
+pub(super) fn csv(body: Vec<u8>, is_first: bool) -> Response {
+    let mut response = Format::Csv.response(body);
+    if !is_first {
+        let media_type = HeaderValue::from_static("text/csv; charset=utf-8; header=absent");
+        response.headers_mut().insert(CONTENT_TYPE, media_type);
+    }
+    response
 }
 
 /// A media range without its parameters, and its weight (`q`, 1 if it has none).
@@ -116,6 +144,9 @@ mod tests {
         );
         assert_eq!(of("/", &["text/html, */*;q=0.8"]).unwrap(), Format::Json);
         assert_eq!(of("/", &["text/html", "text/csv;q=0.1"]).unwrap(), Format::Csv);
+        assert_eq!(of("/", &["text/*"]).unwrap(), Format::Csv);
+        assert_eq!(of("/", &["application/json;q=0, */*"]).unwrap(), Format::Lines);
+        assert_eq!(of("/", &["*/*;q=0.1, application/*;q=0.9"]).unwrap(), Format::Json);
         assert_eq!(of("/", &["image/png"]).unwrap(), Format::Json);
         assert_eq!(of("/", &[]).unwrap(), Format::Json);
         let problem = of("/?format=sse", &[]).unwrap_err();

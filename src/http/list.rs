@@ -8,7 +8,7 @@ use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 
 use super::cursor::{Mark, Walk};
-use super::format::Format;
+use super::format::{self, Format};
 use super::fresh;
 use super::gate::Gate;
 use super::openapi::{params, refusals};
@@ -100,7 +100,7 @@ impl Asked {
         let body = ListBody::of(&page, next, service.kinds());
         let mut response = match format {
             Format::Lines => format.response(reply::lines(&body.jobs)),
-            Format::Csv => format.response(jobs_csv(&body.jobs, is_first)),
+            Format::Csv => format::csv(jobs_csv(&body.jobs, is_first), is_first),
             Format::Json | Format::Events => reply::json(StatusCode::OK, &body),
         };
         let headers = response.headers_mut();
@@ -115,7 +115,8 @@ impl Asked {
 /// What has not changed since then is stalled.
 fn since(service: &Service, stalled_for: Option<Duration>) -> Option<TimestampMs> {
     let ms = u64::try_from(stalled_for?.as_millis()).unwrap_or(u64::MAX);
-    Some(TimestampMs(service.now().0.saturating_sub(ms)))
+    // Not 0, which in a cursor stands for none.
+    Some(TimestampMs(service.now().0.saturating_sub(ms).max(1)))
 }
 
 fn prefix(params: &mut Params) -> Result<String, Problem> {

@@ -17,8 +17,9 @@ pub(super) fn decoded(
     Ok(name)
 }
 
-/// True if a `%` names no byte. Decoding would leave it as it is, and so name another thing.
-fn has_bad_escape(path: &str) -> bool {
+/// True if a `%` of a path or query names no byte. Decoding would leave it as it is, and so name
+/// another thing.
+pub(super) fn has_bad_escape(path: &str) -> bool {
     path.split('%').skip(1).any(|rest| {
         let digits = rest.as_bytes().first_chunk::<2>();
         !digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::extract::Query;
 use axum::http::Uri;
 
+use super::path;
 use super::problem::Problem;
 use crate::api::ProblemCode;
 use crate::model::{Kind, PipelineName, Status, TimestampMs, parse_duration};
@@ -24,7 +25,16 @@ impl Params {
         if uri.query().is_none_or(str::is_empty) {
             return Ok(Self::default());
         }
-        match Query::try_from_uri(uri) {
+        let raw = uri.query().unwrap_or_default();
+        if path::has_bad_escape(raw) {
+            let detail = "the query holds a % without two hexadecimal digits; send % as %25";
+            return Err(invalid(detail.to_owned()));
+        }
+        match Query::<Vec<(String, String)>>::try_from_uri(uri) {
+            // What is not UTF-8 would be replaced, and so ask for something else.
+            Ok(Query(pairs)) if is_replaced(&pairs, raw) => {
+                Err(invalid("the query is not UTF-8".to_owned()))
+            }
             Ok(Query(pairs)) => Ok(Self(pairs)),
             Err(error) => Err(invalid(error.body_text())),
         }
@@ -48,7 +58,7 @@ impl Params {
         match self.one(name)?.as_deref() {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
-            Some(other) => Err(invalid(format!("{name} is {other:?}; use true or false"))),
+            Some(other) => Err(invalid(format!("{name} is {:?}; use true or false", shown(other)))),
         }
     }
 
@@ -69,7 +79,7 @@ impl Params {
     pub fn duration(&mut self, name: &str) -> Result<Option<Duration>, Problem> {
         let Some(text) = self.one(name)? else { return Ok(None) };
         parse_duration(&text).map(Some).ok_or_else(|| {
-            let shown: String = text.chars().take(64).collect();
+            let shown = shown(&text);
             invalid(format!("{name} is {shown:?}; use a duration with a unit, such as 10m"))
         })
     }
@@ -85,7 +95,7 @@ impl Params {
         let number = text.parse().ok().filter(|number| range.contains(number));
         number.ok_or_else(|| {
             let (least, most) = (range.start(), range.end());
-            invalid(format!("{name} is {text:?}; use {least} to {most}"))
+            invalid(format!("{name} is {:?}; use {least} to {most}", shown(&text)))
         })
     }
 
@@ -105,8 +115,7 @@ impl Params {
         self.words("kind", |word| {
             Kind::parse(word).ok_or_else(|| {
                 let known = Kind::ALL.map(Kind::as_str).join(", ");
-                let shown: String = word.chars().take(64).collect();
-                format!("kind is {shown:?}; use {known}")
+                format!("kind is {:?}; use {known}", shown(word))
             })
         })
     }
@@ -130,9 +139,21 @@ impl Params {
     pub fn end(self) -> Result<(), Problem> {
         match self.0.first() {
             None => Ok(()),
-            Some((name, _)) => Err(invalid(format!("unknown parameter {name:?}"))),
+            Some((name, _)) => Err(invalid(format!("unknown parameter {:?}", shown(name)))),
         }
     }
+}
+
+/// True if decoding put a replacement character where the sender had none.
+fn is_replaced(pairs: &[(String, String)], raw: &str) -> bool {
+    let marks = |text: &str| text.matches('\u{fffd}').count();
+    let decoded: usize = pairs.iter().map(|(name, value)| marks(name) + marks(value)).sum();
+    decoded > raw.to_ascii_uppercase().matches("%EF%BF%BD").count()
+}
+
+/// As much of a value as a refusal shows.
+pub(super) fn shown(text: &str) -> String {
+    text.chars().take(64).collect()
 }
 
 /// The refusal of a query.
@@ -156,6 +177,20 @@ mod tests {
         assert!(asked.flag("fresh").unwrap());
         assert!(!asked.flag("atomic").unwrap());
         asked.end().unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_decoded_is_refused() {
+        for bad in ["/?pipeline=%", "/?prefix=%zz", "/?prefix=%FF", "/?a=%C3"] {
+            let problem = Params::of(&bad.parse().unwrap()).unwrap_err();
+            assert_eq!(problem.code, ProblemCode::InvalidQuery, "{bad}");
+        }
+        assert_eq!(
+            params("/?prefix=%ef%bf%bd").one("prefix").unwrap().as_deref(),
+            Some("\u{fffd}")
+        );
+        let long = format!("/?limit={}", "9".repeat(20_000));
+        assert!(params(&long).number("limit", 1..=9, 1).unwrap_err().detail.len() < 200);
     }
 
     #[test]

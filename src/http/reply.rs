@@ -37,6 +37,10 @@ pub(super) fn lines(bodies: &[impl Serialize]) -> Vec<u8> {
 
 /// One JSON object, all of the bytes.
 pub(super) fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // An array of the fields' values would be taken for the object.
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Problem::new(ProblemCode::InvalidBody, "the body is not one JSON object"));
+    }
     serde_json::from_slice(bytes).map_err(|error| {
         Problem::new(
             ProblemCode::InvalidBody,

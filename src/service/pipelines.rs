@@ -18,7 +18,7 @@ const SCAN_MAX: usize = 2_000;
 /// 2200-01-01T00:00:00Z: an end beyond is no estimate.
 const END_MAX: TimestampMs = TimestampMs(7_258_118_400_000);
 
-/// One pipeline. Counts and jobs are looked up one after the other, while updates go on.
+/// One pipeline. The numbers are of one moment; rate and jobs may be a little newer.
 #[derive(Clone, Debug)]
 pub struct PipelineSummary {
     pub name: PipelineName,
@@ -83,7 +83,9 @@ impl Inner {
         // Both are sorted; no more than a page of each can be on the page.
         let names: std::collections::BTreeSet<&PipelineName> =
             counted.take(limit + 1).chain(expected.map(|(name, _)| name).take(limit + 1)).collect();
-        let page = names.iter().take(limit).map(|name| self.summary(name));
+        let page = names.iter().take(limit).map(|name| {
+            self.summary_of(name, counts.by_pipeline().get(*name), expectations.get(name))
+        });
         let pipelines = page.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
         let is_more = names.len() > limit;
         let next = names.iter().nth(limit - 1).filter(|_| is_more).map(|name| (*name).clone());
@@ -95,12 +97,20 @@ impl Inner {
         &self,
         name: &PipelineName,
     ) -> Result<Option<PipelineSummary>, StoreError> {
-        let by_status = self.read.counts().0.by_pipeline().get(name).cloned();
-        let expected = self.read.expectations().get(name);
+        let (counts, _) = self.read.counts();
+        self.summary_of(name, counts.by_pipeline().get(name), self.read.expectations().get(name))
+    }
+
+    fn summary_of(
+        &self,
+        name: &PipelineName,
+        by_status: Option<&BTreeMap<Status, u64>>,
+        expected: Option<Expected>,
+    ) -> Result<Option<PipelineSummary>, StoreError> {
         if by_status.is_none() && expected.is_none() {
             return Ok(None);
         }
-        let by_status = by_status.unwrap_or_default();
+        let by_status = by_status.cloned().unwrap_or_default();
         let kinds = &self.options.store.kinds;
         let is_finished = |status: &Status| kinds.kind(*status).is_finished();
         let finished = by_status.iter().filter(|(status, _)| is_finished(status));

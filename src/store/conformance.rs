@@ -237,6 +237,15 @@ fn compare(oracle: &Subject, subject: &Subject) {
             assert!(first.is_none_or(|first| timeline.held_from <= Some(first)), "{query:?}");
         }
     }
+    // A window that cuts tail and tables, in steps that are several kept ones long.
+    for (resolution, kept) in [(Resolution::Minute, 90), (Resolution::Hour, 5)] {
+        let step_ms = kept * resolution.step_ms();
+        let at = |step: u64| TimestampMs((NOW + step * STEP_MS) / step_ms * step_ms);
+        let (from, to, pipeline) = (at(11), at(61), None);
+        let query = TimelineQuery { resolution, from, to, step_ms, pipeline };
+        let (expected, timeline) = (oracle.timeline(&query), subject.timeline(&query));
+        assert_eq!(expected.expect("read").steps, timeline.expect("read").steps, "{query:?}");
+    }
     let report = subject.check().expect("the check reads");
     assert_eq!(report.problems, Vec::<String>::new());
 }

@@ -220,7 +220,8 @@ pub struct StoreOptions {
     pub trim_idle: Duration,
     pub pipelines_max: usize,
     pub statuses_max: usize,
-    /// Most rows of the timeline at each resolution; the newest step always stays whole.
+    /// Most rows of the timeline of single pipelines, of hours and of days each; the newest step
+    /// always stays whole.
     pub timeline_rows_max: u64,
     pub idempotency_keys_max: u64,
     pub idempotency_age_max: Duration,

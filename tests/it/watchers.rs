@@ -21,13 +21,15 @@ use crate::trace::{Trace, TraceUpdate};
 /// What a watcher asks for, and the seqs that it must be told.
 #[derive(Clone, Debug)]
 struct Wanted {
+    /// Where it begins.
+    after: u64,
     query: String,
     seqs: Vec<u64>,
 }
 
 impl Wanted {
     fn all(updates: &[TraceUpdate]) -> Self {
-        Self { query: String::new(), seqs: (1..=updates.len() as u64).collect() }
+        Self { after: 0, query: String::new(), seqs: (1..=updates.len() as u64).collect() }
     }
 
     /// One for each pipeline, then one for each job, the busiest first.
@@ -39,12 +41,25 @@ impl Wanted {
             }
             let mut wanted: Vec<Self> = seqs
                 .into_iter()
-                .map(|(value, seqs)| Self { query: format!("&{name}={}", escaped(value)), seqs })
+                .map(|(value, seqs)| Self {
+                    after: 0,
+                    query: format!("&{name}={}", escaped(value)),
+                    seqs,
+                })
                 .collect();
             wanted.sort_by_key(|it| (std::cmp::Reverse(it.seqs.len()), it.query.clone()));
             wanted
         };
         (by("pipeline", |it| &it.pipeline), by("job", |it| &it.job_id))
+    }
+}
+
+impl Wanted {
+    /// The same from a later place on.
+    fn after(mut self, after: u64) -> Self {
+        self.after = after;
+        self.seqs.retain(|seq| *seq > after);
+        self
     }
 }
 
@@ -76,7 +91,7 @@ fn runtime() -> Runtime {
 
 /// Follows until it was told all that it wants; cuts itself after some events if `cuts` is not 0.
 async fn watch(address: String, wanted: Wanted, cuts: usize, mut random: Random) -> usize {
-    let path = format!("/v1/updates?after=0{}", wanted.query);
+    let path = format!("/v1/updates?after={}{}", wanted.after, wanted.query);
     let (mut told, mut last_id, mut connections) = (0, None, 0);
     let begun = std::time::Instant::now();
     while told < wanted.seqs.len() {
@@ -226,6 +241,45 @@ fn watchers_that_do_not_read_hold_nothing_up() {
         }
     }
     drop(stalled);
+    assert!(server.stop().success());
+}
+
+/// Watchers that come back after a restart, each at a place of its own, take turns.
+#[test]
+fn a_crowd_that_comes_back_at_scattered_places_costs_little() {
+    const SCATTERED: usize = 300;
+    let mut random = Random::from_environment();
+    let updates_max = number_from_environment("JOBSLATE_CROWD_UPDATES", 20_000);
+    raise_open_files();
+    let site = Site::new(&[]);
+    let trace = part_of("google2011-jobs", updates_max, &site);
+    let server = site.start();
+    succeed(server.import(&trace.path));
+    assert!(server.stop().success());
+    let server = site.start();
+    let resident = |server: &Server| {
+        server.http.get("/v1/stats").ok()["process"]["resident_bytes"].as_u64().unwrap()
+    };
+    // What one reader of the whole feed leaves behind is not the crowd's.
+    let address = server.address().to_owned();
+    let all = Wanted::all(&trace.updates);
+    runtime().block_on(watch(address.clone(), all, 0, Random::unused()));
+    let before = resident(&server);
+    let (_, jobs) = Wanted::some(&trace.updates);
+    runtime().block_on(async {
+        let mut tasks = tokio::task::JoinSet::new();
+        for number in 0..SCATTERED {
+            let after = random.below(updates_max) as u64;
+            let wanted = jobs[number * 13 % jobs.len()].clone().after(after);
+            tasks.spawn(watch(address.clone(), wanted, 0, Random::unused()));
+        }
+        while let Some(watched) = tasks.join_next().await {
+            assert!(watched.unwrap() <= 1, "nobody was cut");
+        }
+    });
+    let grown = resident(&server).saturating_sub(before) / SCATTERED as u64;
+    println!("{SCATTERED} watchers at scattered places: {} KiB each", grown >> 10);
+    assert!(grown < 2 * STALLED_BYTES_MAX, "{grown} bytes each");
     assert!(server.stop().success());
 }
 

@@ -217,7 +217,7 @@ keys! {
             "Most different pipelines",
             "updates that would make one more are rejected; each costs some memory";
         TIMELINE_ROWS_MAX = "timeline_rows_max", count(1_000, 1_000_000_000), "1000000",
-            "Most rows of the timeline, of minutes, of hours and of days each",
+            "Most rows of the timeline of single pipelines, of hours and of days each",
             "less: plots reach less far back when there are many pipelines; more: a larger file";
         IDEMPOTENCY_KEYS_MAX = "idempotency_keys_max", count(1, 100_000_000), "100000",
             "Most idempotency keys that are remembered",

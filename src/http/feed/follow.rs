@@ -7,6 +7,7 @@
 //!
 //! The stream is pulled: nothing is read before the last piece was taken by the connection.
 
+use std::io;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -52,6 +53,7 @@ pub(super) async fn answer(
         after,
         told: after,
         woken_at: None,
+        wrote_at: Instant::now(),
         is_ended: false,
     };
     let greeting = match format {
@@ -59,9 +61,11 @@ pub(super) async fn answer(
         Format::Events => Bytes::from_static(b"retry: 1000\n: jobslate\n\n"),
         _ => Bytes::new(),
     };
-    let begin = stream::iter((!greeting.is_empty()).then_some(Ok(greeting)));
+    let begin = stream::iter((!greeting.is_empty()).then_some(Ok::<_, io::Error>(greeting)));
     let pieces = stream::unfold(follower, |mut follower| async {
-        follower.next().await.map(|piece| (Ok::<_, std::convert::Infallible>(piece), follower))
+        let piece = follower.next().await?;
+        follower.wrote_at = Instant::now();
+        Some((piece, follower))
     });
     let mut response = format.response(Body::from_stream(stream::StreamExt::chain(begin, pieces)));
     response.headers_mut().insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
@@ -80,20 +84,22 @@ struct Follower {
     durable: watch::Receiver<u64>,
     drain: watch::Receiver<bool>,
     woken_at: Option<Instant>,
+    /// When the client last heard something.
+    wrote_at: Instant,
     is_ended: bool,
     _watching: Watching,
 }
 
 impl Follower {
     /// The next piece of the stream; `None` at its end.
-    async fn next(&mut self) -> Option<Bytes> {
+    async fn next(&mut self) -> Option<io::Result<Bytes>> {
         while !self.is_ended {
             if *self.drain.borrow() {
                 return None;
             }
             if *self.durable.borrow_and_update() <= self.after {
                 if let Some(heartbeat) = self.wait().await {
-                    return Some(heartbeat);
+                    return Some(Ok(heartbeat));
                 }
                 continue;
             }
@@ -102,7 +108,10 @@ impl Follower {
                     self.after = chunk.last_seq;
                     if let Some(piece) = self.piece(&chunk) {
                         self.told = chunk.last_seq;
-                        return Some(piece);
+                        return Some(Ok(piece));
+                    }
+                    if self.wrote_at.elapsed() >= HEARTBEAT {
+                        return Some(Ok(self.heartbeat()));
                     }
                     // A reader that wants little of much must not hold up the others.
                     tokio::task::yield_now().await;
@@ -111,7 +120,7 @@ impl Follower {
                 Ok(None) => sleep(PACE).await,
                 Err(problem) => {
                     self.is_ended = true;
-                    return self.last_words(problem);
+                    return Some(self.last_words(&problem));
                 }
             }
         }
@@ -123,7 +132,8 @@ impl Follower {
         tokio::select! {
             _ = self.durable.changed() => (),
             _ = self.drain.changed() => return None,
-            () = sleep(HEARTBEAT) => return Some(self.heartbeat()),
+            // Not from now on: others may write all the time, and this client want none of it.
+            () = sleep_until(self.wrote_at + HEARTBEAT) => return Some(self.heartbeat()),
         }
         if let Some(woken_at) = self.woken_at {
             sleep_until(woken_at + PACE).await;
@@ -163,13 +173,15 @@ impl Follower {
         }
     }
 
-    /// Says why the stream ends, where the form has room for it.
-    fn last_words(&self, problem: Problem) -> Option<Bytes> {
+    /// Says why the stream ends; where the form has no room for it, the answer is broken off, so
+    /// that nobody takes it for whole.
+    fn last_words(&self, problem: &Problem) -> io::Result<Bytes> {
         let name = if problem.code == ProblemCode::Gone { "gone" } else { "problem" };
-        let json = problem.json();
         match self.format {
-            Format::Events => Some(Bytes::from(format!("event: {name}\ndata: {json}\n\n"))),
-            _ => None,
+            Format::Events => {
+                Ok(Bytes::from(format!("event: {name}\ndata: {}\n\n", problem.json())))
+            }
+            _ => Err(io::Error::other(problem.detail.to_string())),
         }
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 
 use super::chunk::Chunk;
 use super::gone;
@@ -21,11 +21,28 @@ const OPERATIONS_READ: usize = 1_000;
 const CHUNKS_MAX: usize = 128;
 const CHUNKS_BYTES_MAX: usize = 4 << 20;
 
+/// So many operations behind the last one, a reader counts as far behind.
+const FAR_OPERATIONS: u64 = 4_000;
+/// Reads of the store that go on at one time, for readers near the head and far behind. The others
+/// wait: a crowd that comes back after a restart must neither fill the memory nor keep the machine
+/// from its other work, and those at the head must not wait for those behind.
+const READS_NEAR_MAX: usize = 2;
+const READS_FAR_MAX: usize = 1;
+
 /// The shared chunks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::http) struct Hub {
     /// The oldest first. A plain mutex: held for a look, never across a wait.
     slots: Mutex<VecDeque<Arc<Slot>>>,
+    near: Semaphore,
+    far: Semaphore,
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        let (near, far) = (Semaphore::new(READS_NEAR_MAX), Semaphore::new(READS_FAR_MAX));
+        Self { slots: Mutex::default(), near, far }
+    }
 }
 
 /// A chunk, from when somebody asks for it.
@@ -78,6 +95,10 @@ impl Hub {
     }
 
     async fn make(&self, service: &Service, after: u64) -> Result<Option<Arc<Chunk>>, Problem> {
+        let is_far = service.counts().1.saturating_sub(after) > FAR_OPERATIONS;
+        let turns = if is_far { &self.far } else { &self.near };
+        // Never closed.
+        let _turn = turns.acquire().await;
         let service = service.clone();
         let read = move || {
             let page = service.feed(after, OPERATIONS_READ)?;

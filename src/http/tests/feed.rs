@@ -64,7 +64,9 @@ async fn pages_go_on_where_they_ended() {
         after = page["next_after"].as_u64().unwrap();
     }
     assert_eq!(met, (1..=300).collect::<Vec<u64>>());
-    let head = server.get("/v1/updates").await.json(200);
+    let head = server.get("/v1/updates").await;
+    assert_eq!(head.header("store-id"), server.service.store_id());
+    let head = head.json(200);
     assert_eq!(head, json!({"updates": [], "next_after": 300, "as_of_seq": 300}));
 }
 
@@ -140,6 +142,27 @@ async fn a_heartbeat_moves_a_filtered_reader_past_what_it_did_not_want() {
     assert_eq!(stream.piece().await.unwrap(), ": heartbeat\n\n");
     put(&server, "b", "queued").await;
     assert!(stream.piece().await.unwrap().starts_with("id: 2\n"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_filtered_reader_hears_a_heartbeat_however_busy_the_others_are() {
+    let server = Server::new();
+    let mut stream = Stream::open(&server, "/v1/updates?after=0&job=b&format=sse", &[]).await;
+    stream.piece().await.unwrap();
+    for second in 1..=40_u64 {
+        let service = server.service.clone();
+        let update = crate::model::Update::status("a", "queued").unwrap();
+        let request = crate::model::Request::new(vec![update]);
+        // On a blocking thread, so that time stands still meanwhile.
+        let stored = tokio::task::spawn_blocking(move || service.submit_blocking(request));
+        stored.await.unwrap().unwrap();
+        if let Ok(piece) = tokio::time::timeout(Duration::from_secs(1), stream.piece()).await {
+            assert!((14..=17).contains(&second), "after {second} s");
+            assert!(piece.unwrap().starts_with(": heartbeat\nid: 1"), "it moves the reader on");
+            return;
+        }
+    }
+    panic!("no sign of life in 40 s");
 }
 
 #[tokio::test(start_paused = true)]

@@ -70,7 +70,9 @@ async fn expected_totals_are_checked_and_cleared() {
         assert_eq!(problem["outcome"], "not_applied");
     }
     let half = r#"{"expected_total":0.5}"#;
-    for bad in ["", "5", "[]", "{}", r#"{"expected":5}"#, r#"{"expected_total":-1}"#, half] {
+    for bad in
+        ["", "5", "[5]", "null", "[]", "{}", r#"{"expected":5}"#, r#"{"expected_total":-1}"#, half]
+    {
         expect(&server, "p", bad).await.problem(400, "invalid_body");
     }
     for name in ["%00", "..", &"x".repeat(65)] {

@@ -69,6 +69,23 @@ async fn a_walk_of_what_is_stalled_counts_from_its_beginning() {
 }
 
 #[tokio::test]
+async fn nothing_is_stalled_since_before_there_was_time() {
+    let http = HttpOptions { page_scan_max: 2, ..HttpOptions::default() };
+    let directory = tempfile::tempdir().unwrap();
+    let mut options = ServiceOptions::default();
+    options.store.directory = directory.path().join("data");
+    let server = Server::over(Service::open(options, std::sync::Arc::new(|_| ())).unwrap(), http);
+    server.post("", LINES, lines(10)).await.json(200);
+    let mut uri = "/v1/jobs?stalled_for=25000d&order=id".to_owned();
+    loop {
+        let page = server.get(&uri).await.json(200);
+        assert_eq!(page["jobs"], json!([]));
+        let Some(next) = page["next"].as_str() else { break };
+        uri = format!("/v1/jobs?stalled_for=25000d&order=id&cursor={next}");
+    }
+}
+
+#[tokio::test]
 async fn pages_come_as_json_lines_and_csv_with_a_link_to_the_next() {
     let (server, _clock) = three_jobs().await;
     let page = server.get("/v1/jobs?limit=2&kind=waiting,running").await;
@@ -95,7 +112,9 @@ async fn pages_come_as_json_lines_and_csv_with_a_link_to_the_next() {
     assert!(csv.header("content-type").starts_with("text/csv"));
     assert!(csv.text.starts_with("job_id,pipeline,status,kind,"), "{}", csv.text);
     assert_eq!(csv.text.lines().count(), 3);
+    assert!(csv.header("content-type").ends_with("header=present"));
     let rest = server.get(&format!("/v1/jobs?limit=2&format=csv&cursor={next}")).await;
+    assert!(rest.header("content-type").ends_with("header=absent"));
     assert!(rest.text.starts_with("pdf-1,default,processing,running,"), "{}", rest.text);
 }
 
@@ -110,7 +129,15 @@ async fn a_lookup_gives_found_and_missing_in_the_order_of_the_request() {
     assert_eq!(found, ["img-1", "pdf-1"]);
     assert_eq!((&answer["missing"], &answer["as_of_seq"]), (&json!(["7", "x"]), &json!(3)));
     assert_eq!(lookup(r#"{"job_ids":[]}"#).await.json(200)["found"], json!([]));
-    for bad in ["", "[]", "{}", r#"{"job_ids":"a"}"#, r#"{"job_ids":[1.5]}"#, r#"{"ids":[]}"#] {
+    for bad in [
+        "",
+        "[]",
+        r#"[["a"]]"#,
+        "{}",
+        r#"{"job_ids":"a"}"#,
+        r#"{"job_ids":[1.5]}"#,
+        r#"{"ids":[]}"#,
+    ] {
         let problem = lookup(bad).await.problem(400, "invalid_body");
         assert!(problem.get("outcome").is_none(), "a lookup writes nothing");
     }

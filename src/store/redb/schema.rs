@@ -27,9 +27,9 @@ pub const BY_PIPELINE: Table = TableDefinition::new("by_pipeline");
 pub const FEED: Table = TableDefinition::new("feed");
 /// tables.redb: one row per pipeline and status in use. Key: pipeline, zero, status. Value: number.
 pub const COUNTS: Table = TableDefinition::new("counts");
-/// tables.redb: one row per resolution, step, pipeline and status that saw something; all pipelines
-/// together stand under the empty name. Key: resolution (1 byte), step since 1970 (4 bytes),
-/// pipeline, zero, status. Value: updates and net change.
+/// tables.redb: one row per level, step, pipeline and status that saw something; where all
+/// pipelines are counted together, their name is empty. Key: level (1 byte), step since 1970
+/// (4 bytes), pipeline, zero, status. Value: updates and net change.
 pub const TIMELINE: Table = TableDefinition::new("timeline");
 /// tables.redb: one row per pipeline of which something is expected. Key: pipeline. Value: the
 /// expected total, and the seq that reached it.
@@ -50,21 +50,48 @@ pub const TIMELINE_KEY: &[u8] = b"timeline";
 pub const OF_TABLES: [Table; 10] =
     [JOBS, BY_STATUS, BY_PIPELINE, FEED, COUNTS, TIMELINE, EXPECTED, KEYS, KEYS_BY_AGE, META];
 
-/// `resolution step`: the rows of one step in [`TIMELINE`].
-pub fn step_prefix(resolution: Resolution, step: u32) -> [u8; 5] {
-    let resolution = match resolution {
-        Resolution::Minute => 0,
-        Resolution::Hour => 1,
-        Resolution::Day => 2,
-    };
-    let [a, b, c, d] = step.to_be_bytes();
-    [resolution, a, b, c, d]
+/// A part of the timeline that is bounded by itself: steps of one length, of all pipelines together
+/// or of each alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Level {
+    pub resolution: Resolution,
+    pub is_by_pipeline: bool,
 }
 
-/// `resolution step pipeline 0`: the rows of one pipeline, or (`None`) of all together.
-pub fn tally_prefix(resolution: Resolution, step: u32, pipeline: Option<&PipelineName>) -> Vec<u8> {
+impl Level {
+    /// All of them; the place is the number on disk.
+    pub const ALL: [Self; 5] = [
+        Self { resolution: Resolution::Minute, is_by_pipeline: false },
+        Self { resolution: Resolution::Hour, is_by_pipeline: false },
+        Self { resolution: Resolution::Day, is_by_pipeline: false },
+        Self { resolution: Resolution::Hour, is_by_pipeline: true },
+        Self { resolution: Resolution::Day, is_by_pipeline: true },
+    ];
+
+    /// The place in [`ALL`](Self::ALL).
+    pub fn place(self) -> usize {
+        match (self.resolution, self.is_by_pipeline) {
+            // Minutes are kept for all pipelines together alone.
+            (Resolution::Minute, _) => 0,
+            (Resolution::Hour, false) => 1,
+            (Resolution::Day, false) => 2,
+            (Resolution::Hour, true) => 3,
+            (Resolution::Day, true) => 4,
+        }
+    }
+}
+
+/// `level step`: the rows of one step in [`TIMELINE`].
+pub fn step_prefix(level: Level, step: u32) -> [u8; 5] {
+    let number = u8::try_from(level.place()).expect("there are five levels");
+    let [a, b, c, d] = step.to_be_bytes();
+    [number, a, b, c, d]
+}
+
+/// `level step pipeline 0`: the rows of one pipeline, or (`None`) of all together.
+pub fn tally_prefix(level: Level, step: u32, pipeline: Option<&PipelineName>) -> Vec<u8> {
     let mut key = Vec::with_capacity(104);
-    key.extend_from_slice(&step_prefix(resolution, step));
+    key.extend_from_slice(&step_prefix(level, step));
     key.extend_from_slice(pipeline.map_or(b"", |name| name.as_str().as_bytes()));
     key.push(0);
     key

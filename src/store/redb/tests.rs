@@ -154,7 +154,7 @@ fn a_check_finds_each_damage() {
         ("keys: 2 answers, 3 in the order", |txn| remove_first(txn, KEYS)),
         ("do not add up", |txn| {
             let mut rows = txn.open_table(TIMELINE).unwrap();
-            // The last row is that of a day and a pipeline.
+            // The last row is that of a day of a pipeline.
             let (key, _) = rows.last().unwrap().map(|(k, v)| (k.value().to_vec(), v)).unwrap();
             let tally = Tally { updates: 7, net: 7 };
             rows.insert(&*key, &*super::codec::encode_tally(&key, tally)).unwrap();

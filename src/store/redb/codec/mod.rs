@@ -103,12 +103,14 @@ pub struct Mark {
     pub feed_bytes: u64,
 }
 
-/// How much the timeline holds, by resolution.
+/// How much the timeline holds, by level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, SchemaWrite, SchemaRead)]
 #[cfg_attr(test, derive(serde::Deserialize))]
 pub struct TimelineMark {
-    pub rows: [u64; 3],
-    pub steps: [u64; 3],
+    pub rows: [u64; 5],
+    pub steps: [u64; 5],
+    /// What was before this step was trimmed, and is counted no more.
+    pub floors: [u32; 5],
 }
 
 pub fn encode_timeline_mark(key: &[u8], mark: &TimelineMark) -> Vec<u8> {

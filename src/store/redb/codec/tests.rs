@@ -163,9 +163,9 @@ fn the_small_values_are_written_byte_for_byte_and_read_back() {
     let bytes = encode_expected(b"k", expected);
     assert_eq!(hex(payload(&bytes)), "fb750f0109");
     assert_eq!(decode_expected(b"k", &bytes).unwrap(), expected);
-    let mark = TimelineMark { rows: [1, 2, 3], steps: [4, 5, 6] };
+    let mark = TimelineMark { rows: [1, 2, 3, 4, 5], steps: [6, 7, 8, 9, 10], floors: [11; 5] };
     let bytes = encode_timeline_mark(b"k", &mark);
-    assert_eq!(hex(payload(&bytes)), "010203040506");
+    assert_eq!(hex(payload(&bytes)), "0102030405060708090a0b0b0b0b0b");
     assert_eq!(decode_timeline_mark(b"k", &bytes).unwrap(), mark);
 }
 

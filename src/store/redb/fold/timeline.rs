@@ -1,8 +1,10 @@
-//! Folding the timeline: minutes of all pipelines together, hours and days of each pipeline too.
+//! Folding the timeline: minutes, hours and days of all pipelines together, hours and days of each.
 //!
-//! Each resolution keeps a number of steps, of those that saw something, and a number of rows; the
-//! oldest step goes first, and the newest always stays. So it is bounded whatever the clocks say,
-//! and an import of old records has its plots too.
+//! Each level keeps a number of steps, of those that saw something; those of single pipelines keep
+//! a number of rows besides. The oldest step goes first, and the newest always stays whole. What
+//! was trimmed is not begun again: a late report for it is counted nowhere, so that no step is
+//! half. So the timeline is bounded whatever the clocks say, and an import of old records has its
+//! plots too.
 
 use std::collections::HashMap;
 
@@ -14,10 +16,9 @@ use crate::store::StoreError;
 use crate::store::redb::codec::{
     TimelineMark, decode_tally, decode_timeline_mark, encode_tally, encode_timeline_mark,
 };
-use crate::store::redb::schema::{
-    META, TIMELINE, TIMELINE_KEY, step_of, step_prefix, tally_prefix,
-};
+use crate::store::redb::schema::{Level, META, TIMELINE, TIMELINE_KEY, step_prefix, tally_prefix};
 use crate::store::redb::tail::{Tallies, unreadable};
+use crate::store::redb::timeline::first_step;
 
 /// Adds `tallies`, and trims what is too much.
 ///
@@ -26,12 +27,11 @@ use crate::store::redb::tail::{Tallies, unreadable};
 pub fn fold(txn: &WriteTransaction, tallies: &Tallies, rows_max: u64) -> Result<(), StoreError> {
     let (mut rows, mut meta) = (open(txn, TIMELINE)?, open(txn, META)?);
     let mut mark = read_mark(&meta)?;
-    for (resolution, (row_count, step_count)) in
-        Resolution::ALL.into_iter().zip(mark.rows.iter_mut().zip(&mut mark.steps))
-    {
-        let mut level = Level { rows: &mut rows, resolution, row_count, step_count };
-        level.add(tallies)?;
-        level.trim(rows_max)?;
+    let counts = mark.rows.iter_mut().zip(&mut mark.steps).zip(&mut mark.floors);
+    for (level, ((row_count, step_count), floor)) in Level::ALL.into_iter().zip(counts) {
+        let mut part = Part { rows: &mut rows, level, row_count, step_count, floor };
+        part.add(tallies)?;
+        part.trim(rows_max)?;
     }
     put(&mut meta, TIMELINE_KEY, &encode_timeline_mark(TIMELINE_KEY, &mark))
 }
@@ -43,35 +43,34 @@ fn read_mark(meta: &Rows<'_>) -> Result<TimelineMark, StoreError> {
     decode_timeline_mark(TIMELINE_KEY, value.value()).map_err(|it| it.at("meta", TIMELINE_KEY))
 }
 
-/// The rows of one resolution.
-struct Level<'a, 'txn> {
+/// The rows of one level.
+struct Part<'a, 'txn> {
     rows: &'a mut Rows<'txn>,
-    resolution: Resolution,
+    level: Level,
     row_count: &'a mut u64,
     step_count: &'a mut u64,
+    floor: &'a mut u32,
 }
 
 /// The tallies of one step, by pipeline (`None`: all together) and status.
 type Step<'a> = HashMap<(Option<&'a PipelineName>, Status), Tally>;
 
-impl Level<'_, '_> {
+impl Part<'_, '_> {
     fn add(&mut self, tallies: &Tallies) -> Result<(), StoreError> {
-        let minutes = self.resolution.step_ms() / Resolution::Minute.step_ms();
+        let minutes = self.level.resolution.step_ms() / Resolution::Minute.step_ms();
         let minutes = u32::try_from(minutes).expect("a day has few minutes");
         let mut step = Step::new();
         let mut number = None;
         // Sorted by minute, so that the tallies of a step stand together.
-        for (minute, tallies) in tallies {
+        for (minute, tallies) in tallies.range(self.floor.saturating_mul(minutes)..) {
             if let Some(last) = number.replace(minute / minutes)
                 && last != minute / minutes
             {
                 self.add_step(last, std::mem::take(&mut step))?;
             }
             for ((pipeline, status), tally) in tallies {
-                step.entry((None, *status)).or_default().add(*tally);
-                if self.resolution.has_pipelines() {
-                    step.entry((Some(pipeline), *status)).or_default().add(*tally);
-                }
+                let pipeline = self.level.is_by_pipeline.then_some(pipeline);
+                step.entry((pipeline, *status)).or_default().add(*tally);
             }
         }
         number.map_or(Ok(()), |number| self.add_step(number, step))
@@ -82,7 +81,7 @@ impl Level<'_, '_> {
         let mut tallies: Vec<(Vec<u8>, Tally)> = step
             .into_iter()
             .map(|((pipeline, status), tally)| {
-                let mut key = tally_prefix(self.resolution, number, pipeline);
+                let mut key = tally_prefix(self.level, number, pipeline);
                 key.extend_from_slice(status.as_str().as_bytes());
                 (key, tally)
             })
@@ -122,25 +121,18 @@ impl Level<'_, '_> {
     }
 
     fn has_step(&self, number: u32) -> Result<bool, StoreError> {
-        Ok(self.first_step(number)? == Some(number))
-    }
-
-    /// The first step from `number` on.
-    fn first_step(&self, number: u32) -> Result<Option<u32>, StoreError> {
-        let (from, to) =
-            (step_prefix(self.resolution, number), step_prefix(self.resolution, u32::MAX));
-        let mut range = self.rows.range(from.as_slice()..to.as_slice()).map_err(unreadable)?;
-        let row = range.next().transpose().map_err(unreadable)?;
-        Ok(row.and_then(|(key, _)| step_of(key.value())))
+        Ok(first_step(self.rows, self.level, number)? == Some(number))
     }
 
     fn trim(&mut self, rows_max: u64) -> Result<(), StoreError> {
+        let steps_max = self.level.resolution.steps_max();
+        // Together, all pipelines have a row for each status: the steps bound them well enough.
         while *self.step_count > 1
-            && (*self.step_count > self.resolution.steps_max() || *self.row_count > rows_max)
+            && (*self.step_count > steps_max
+                || self.level.is_by_pipeline && *self.row_count > rows_max)
         {
-            let Some(step) = self.first_step(0)? else { return Ok(()) };
-            let from = step_prefix(self.resolution, step);
-            let to = step_prefix(self.resolution, step + 1);
+            let Some(step) = first_step(self.rows, self.level, 0)? else { return Ok(()) };
+            let (from, to) = (step_prefix(self.level, step), step_prefix(self.level, step + 1));
             let mut removed = 0;
             let drop_all = |_: &[u8], _: &[u8]| {
                 removed += 1;
@@ -149,6 +141,7 @@ impl Level<'_, '_> {
             self.rows.retain_in(from.as_slice()..to.as_slice(), drop_all).map_err(unreadable)?;
             *self.row_count -= removed;
             *self.step_count -= 1;
+            *self.floor = step + 1;
         }
         Ok(())
     }

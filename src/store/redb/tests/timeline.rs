@@ -18,9 +18,14 @@ fn at(job: u64, at: u64, pipeline: &str) -> Update {
 }
 
 fn steps(read: &dyn ReadStore, resolution: Resolution) -> Timeline {
+    steps_of(read, resolution, None)
+}
+
+fn steps_of(read: &dyn ReadStore, resolution: Resolution, pipeline: Option<&str>) -> Timeline {
     let step_ms = resolution.step_ms();
     let (from, to) = (TimestampMs(0), TimestampMs(1 << 50));
-    read.timeline(&TimelineQuery { resolution, from, to, step_ms, pipeline: None }).unwrap()
+    let pipeline = pipeline.map(|name| PipelineName::parse(name).unwrap());
+    read.timeline(&TimelineQuery { resolution, from, to, step_ms, pipeline }).unwrap()
 }
 
 /// Appends, folds by a stop, and opens again.
@@ -52,34 +57,50 @@ fn each_resolution_keeps_its_newest_steps() {
     assert!(read.check().unwrap().is_clean());
 }
 
+/// An update of each of twenty pipelines.
+fn hour(hour: u64) -> Vec<Update> {
+    (0..20).map(|job| at(job, NOW + hour * HOUR, &format!("p{job}"))).collect()
+}
+
 #[test]
-fn rows_are_bounded_and_the_newest_step_stays_whole() {
+fn rows_of_pipelines_are_bounded_and_all_together_keep_their_steps() {
     let directory = tempfile::tempdir().unwrap();
-    let options = StoreOptions { timeline_rows_max: 30, ..options(&directory) };
-    let hour = |hour: u64| {
-        (0..20).map(move |job| at(job, NOW + hour * HOUR, &format!("p{job}"))).collect()
-    };
+    let options = StoreOptions { timeline_rows_max: 50, ..options(&directory) };
     let (write, read) = fold(&options, (0..5).map(hour));
-    let hours = steps(&*read, Resolution::Hour);
-    assert_eq!(hours.steps.len(), 1, "twenty pipelines and their sum fit once");
-    assert_eq!(hours.steps.values().next().unwrap().values().next().unwrap().updates, 20);
+    assert_eq!(steps(&*read, Resolution::Hour).steps.len(), 5);
+    let of_one = steps_of(&*read, Resolution::Hour, Some("p7"));
+    assert_eq!(of_one.steps.len(), 2, "twice twenty rows fit");
+    assert_eq!(of_one.held_from, Some(TimestampMs(NOW - NOW % HOUR + 3 * HOUR)));
     assert!(read.check().unwrap().is_clean());
     drop((write, read));
     // One step alone may exceed the bound.
-    let many = (0..50).map(|job| at(job, NOW + 9 * HOUR, &format!("p{job}"))).collect();
+    let many = (0..60).map(|job| at(job, NOW + 9 * HOUR, &format!("p{job}"))).collect();
     let (_write, read) = fold(&options, [many]);
-    assert_eq!(steps(&*read, Resolution::Hour).steps.len(), 1);
+    assert_eq!(steps_of(&*read, Resolution::Hour, Some("p7")).steps.len(), 1);
+    assert_eq!(steps(&*read, Resolution::Hour).steps.len(), 6);
     assert!(read.check().unwrap().is_clean());
 }
 
 #[test]
-fn a_report_from_before_what_is_kept_is_counted_nowhere() {
+fn what_was_trimmed_is_not_begun_again() {
     let directory = tempfile::tempdir().unwrap();
-    let options = StoreOptions { timeline_rows_max: 1, ..options(&directory) };
-    let late = [vec![at(1, NOW + HOUR, "p")], vec![at(2, NOW, "p")]];
-    let (_write, read) = fold(&options, late);
-    let hours = steps(&*read, Resolution::Hour);
-    assert_eq!(hours.steps.len(), 1);
-    assert!(hours.held_from.is_some_and(|from| from.0 > NOW));
+    let options = StoreOptions { timeline_rows_max: 60, ..options(&directory) };
+    drop(fold(&options, (0..6).map(hour)));
+    let held = Some(TimestampMs(NOW - NOW % HOUR + 3 * HOUR));
+    let late = Request::new(vec![at(100, NOW + HOUR, "p7")]);
+    let (mut write, read) = open(&options);
+    assert_eq!(steps_of(&*read, Resolution::Hour, Some("p7")).held_from, held);
+    write.append(&[late], TimestampMs(NOW + 4_000 * DAY)).unwrap();
+    // Neither from the tail, nor after the fold.
+    assert_eq!(steps_of(&*read, Resolution::Hour, Some("p7")).held_from, held);
+    drop(read);
+    write.close().unwrap();
+    let (_write, read) = open(&options);
+    let of_one = steps_of(&*read, Resolution::Hour, Some("p7"));
+    assert_eq!((of_one.held_from, of_one.steps.len()), (held, 3));
+    // All together, that hour is still there.
+    let whole = steps(&*read, Resolution::Hour);
+    let updates: u64 = whole.steps.values().flat_map(|it| it.values()).map(|it| it.updates).sum();
+    assert_eq!((whole.steps.len(), updates), (6, 121));
     assert!(read.check().unwrap().is_clean());
 }
