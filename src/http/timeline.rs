@@ -17,8 +17,8 @@ use crate::model::{PipelineName, Resolution, TimelineQuery, TimestampMs};
 
 /// Most steps of one answer.
 const STEPS_MAX: u64 = 10_000;
-/// Ten years: longer steps would hold all that is kept.
-const STEP_MAX_MS: u64 = 3_660 * 24 * 3_600_000;
+/// A longer step would hold all that is kept, and end in a year that is no time on the wire.
+const STEP_MAX_MS: u64 = 9_999 * 24 * 3_600_000;
 /// The window if none is given: the last day.
 const SPAN_DEFAULT_MS: u64 = 24 * 3_600_000;
 /// Up to so many steps of a resolution are given if no step is asked for: a day of minutes, sixty
@@ -81,7 +81,7 @@ impl Asked {
             None => default_step_ms(to.0 - from.0, has_pipeline),
         };
         if step_ms > STEP_MAX_MS {
-            return Err(invalid("step is longer than 3660d".to_owned()));
+            return Err(invalid("step is longer than 9999d".to_owned()));
         }
         let resolution = Resolution::of_step(step_ms)
             .ok_or_else(|| invalid("step must be whole minutes, 1m or longer".to_owned()))?;
@@ -159,7 +159,7 @@ mod tests {
         }
         assert!(asked(Some(30 * DAY), Some("1m"), None).query(NOW).is_err());
         let endless = asked(Some(DAY), Some("3000000d"), None).query(NOW).unwrap_err();
-        assert_eq!(endless.detail, "step is longer than 3660d");
+        assert_eq!(endless.detail, "step is longer than 9999d");
         let backwards = Asked { to: Some(TimestampMs(1)), ..asked(Some(DAY), None, None) };
         assert!(backwards.query(NOW).is_err());
         assert!(asked(Some(7 * DAY), Some("6h"), None).query(NOW).is_ok());
