@@ -9,6 +9,9 @@
 //!                   waiting, ever longer --> error: gone, refused, or tried for too long
 //! ```
 //!
+//! An outage is over when an entry or an id comes, or when a connection has lasted a while: one
+//! that is cut as soon as it is made belongs to the same outage, and the waits go on to grow.
+//!
 //! Every entry that passes the filter comes once and in order. That is safe because the place to
 //! resume from is known before the first connection: a watch "from now on" asks for the last
 //! durable seq first. Ids without data move the place too, so that a filter that lets nothing
@@ -27,6 +30,10 @@ use super::exchange::{Exchange, Stream};
 use super::query::{FeedQuery, given};
 use super::sse::{Event, EventReader};
 use crate::api::{FeedEntryBody, ProblemBody};
+
+/// A connection that lasts so long is one, though nothing came yet: as long as the longest wait
+/// between two tries, so that a server which cuts each one is not called more often than that.
+const STEADY_AFTER: Duration = Duration::from_secs(5);
 
 /// How patient a watch is.
 #[derive(Clone, Copy, Debug)]
@@ -48,9 +55,9 @@ impl Default for WatchOptions {
 #[derive(Debug)]
 pub enum Watched {
     Entry(Box<FeedEntryBody<'static>>),
-    /// The connection is gone, for this reason; it is tried again.
+    /// The connection is gone, for this reason; it is tried again. Said once for each outage.
     Lost(ClientError),
-    /// There is a connection again, and nothing was missed.
+    /// There is a connection again, one that lasts, and nothing was missed.
     Regained,
 }
 
@@ -65,8 +72,8 @@ pub struct Watch {
     link: Link,
     /// Read, and not yet looked at.
     events: VecDeque<Event>,
-    /// Since the stream broke, until something comes again: a connection that is cut as soon as it
-    /// is made must not be made in a tight loop.
+    /// Since the stream broke, until one is steady again: a connection that is cut as soon as it is
+    /// made, greeted or not, must not be made in a tight loop.
     outage: Option<Outage>,
 }
 
@@ -80,7 +87,16 @@ enum Link {
 struct Open {
     stream: Stream,
     reader: EventReader,
+    opened_at: Instant,
     heard_at: Instant,
+}
+
+/// What a look at the stream gave.
+#[derive(Debug, PartialEq, Eq)]
+enum Heard {
+    Something,
+    /// Nothing yet, but the connection has lasted.
+    Steady,
 }
 
 #[derive(Debug)]
@@ -126,6 +142,10 @@ impl Watch {
     /// the code `gone`, which says what it holds.
     pub async fn next(&mut self) -> Result<Watched, ClientError> {
         loop {
+            let is_news = self.events.front().is_some_and(|event| event.id.is_some());
+            if is_news && self.outage.take().is_some() {
+                return Ok(Watched::Regained);
+            }
             if let Some(event) = self.events.pop_front() {
                 match self.take(event)? {
                     Some(entry) => return Ok(Watched::Entry(Box::new(entry))),
@@ -134,17 +154,25 @@ impl Watch {
             }
             let retry_at = match self.link {
                 Link::Up(_) => match self.read().await {
-                    Ok(()) => continue,
-                    Err(error) => return self.lose(error).map(Watched::Lost),
+                    Ok(Heard::Something) => continue,
+                    Ok(Heard::Steady) => {
+                        self.outage = None;
+                        return Ok(Watched::Regained);
+                    }
+                    Err(error) => {
+                        let is_new = self.outage.is_none();
+                        let error = self.lose(error)?;
+                        if is_new {
+                            return Ok(Watched::Lost(error));
+                        }
+                        continue;
+                    }
                 },
                 Link::Down { retry_at } => retry_at,
             };
             tokio::time::sleep_until(retry_at).await;
             match self.connect().await {
-                Ok(link) => {
-                    self.link = link;
-                    return Ok(Watched::Regained);
-                }
+                Ok(link) => self.link = link,
                 Err(error) => drop(self.lose(error)?),
             }
         }
@@ -159,25 +187,31 @@ impl Watch {
         let stream = tokio::time::timeout(self.options.silence_max, connecting).await;
         let stream =
             stream.unwrap_or_else(|_| Err(self.exchange.unavailable("it took too long")))?;
-        let open = Open { stream, reader: EventReader::default(), heard_at: Instant::now() };
+        let (reader, now) = (EventReader::default(), Instant::now());
+        let open = Open { stream, reader, opened_at: now, heard_at: now };
         Ok(Link::Up(Box::new(open)))
     }
 
     /// Reads one piece of the stream.
-    async fn read(&mut self) -> Result<(), ClientError> {
-        let Link::Up(open) = &mut self.link else { return Ok(()) };
-        let Open { stream, reader, heard_at } = &mut **open;
+    async fn read(&mut self) -> Result<Heard, ClientError> {
+        let Link::Up(open) = &mut self.link else { return Ok(Heard::Something) };
+        let Open { stream, reader, opened_at, heard_at } = &mut **open;
         let silence_max = self.options.silence_max;
-        let Ok(piece) = tokio::time::timeout_at(*heard_at + silence_max, stream.piece()).await
-        else {
+        let (broken_at, steady_at) = (*heard_at + silence_max, *opened_at + STEADY_AFTER);
+        let is_probation = self.outage.is_some() && steady_at < broken_at;
+        let until = if is_probation { steady_at } else { broken_at };
+        let Ok(piece) = tokio::time::timeout_at(until, stream.piece()).await else {
+            if is_probation {
+                return Ok(Heard::Steady);
+            }
             let why = format!("nothing came for {} s", silence_max.as_secs_f64());
             return Err(self.exchange.unavailable(why));
         };
         let piece = piece?;
         *heard_at = Instant::now();
-        self.outage = None;
         let pushed = reader.push(piece.as_ref(), &mut self.events);
-        pushed.map_err(|error| self.exchange.foreign(&error.to_string()))
+        pushed.map_err(|error| self.exchange.foreign(&error.to_string()))?;
+        Ok(Heard::Something)
     }
 
     /// Gives the connection up for `error`, which comes back: as an error if no further try mends

@@ -85,6 +85,24 @@ fn every_entry_comes_once_over_cuts_restarts_and_ends() {
 }
 
 #[test]
+fn a_stream_that_only_greets_is_one_outage_and_not_made_again_in_a_tight_loop() {
+    let greeting = || Step::Say(stream("retry: 3000\n\n: hello\n\n"));
+    let double = Double::new((0..200).map(|_| greeting()).collect());
+    run(async {
+        let options = WatchOptions { retry_for: Duration::from_secs(2), ..OPTIONS };
+        let client = Client::new(&double.url).unwrap();
+        let mut watch = client.watch(FeedQuery::default(), Some(4), options).await.unwrap();
+        let mut lost = 0;
+        while let Ok(turn) = watch.next().await {
+            lost += u32::from(matches!(turn, Watched::Lost(_)));
+        }
+        assert_eq!(lost, 1);
+    });
+    // Waits that double from 0.05 s at least: the eighth is over after 2 s.
+    assert!(double.asked().len() < 12, "{} connections", double.asked().len());
+}
+
+#[test]
 fn a_silent_stream_counts_as_broken() {
     // A slow machine may take a connection for a silent one; then the next answer does.
     let answers = (0..50).map(|_| Step::SayAndStay(stream(&running(5))));
