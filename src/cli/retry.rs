@@ -29,6 +29,35 @@ pub fn say_once() -> impl FnMut(&str) {
 /// The last failure, or the first that another try cannot mend.
 pub async fn until_answered<T, F>(
     retry_for: Duration,
+    waiting: impl FnMut(&str),
+    call: impl FnMut() -> F,
+) -> Result<T, ClientError>
+where
+    F: Future<Output = Result<T, ClientError>>,
+{
+    until(retry_for, ClientError::is_retryable, waiting, call).await
+}
+
+/// Makes the first `call` of a command that waits anyway, until the server is open, for ever. That
+/// nobody answers at all is an error at once, unless somebody did before: the URL may be wrong.
+///
+/// # Errors
+/// The first failure that waiting cannot mend.
+pub async fn until_open<T, F>(call: impl FnMut() -> F) -> Result<T, ClientError>
+where
+    F: Future<Output = Result<T, ClientError>>,
+{
+    let mut is_there = false;
+    let is_worth = |error: &ClientError| {
+        is_there |= !matches!(error, ClientError::Unavailable { .. });
+        is_there && error.is_retryable()
+    };
+    until(Duration::MAX, is_worth, say_once(), call).await
+}
+
+async fn until<T, F>(
+    retry_for: Duration,
+    mut is_worth: impl FnMut(&ClientError) -> bool,
     mut waiting: impl FnMut(&str),
     mut call: impl FnMut() -> F,
 ) -> Result<T, ClientError>
@@ -44,7 +73,7 @@ where
         };
         let failing_for = failing_since.get_or_insert_with(Instant::now).elapsed();
         let wait = backoff.next_wait(failing_for, error.retry_after(), chance());
-        let Some(wait) = wait.filter(|_| error.is_retryable()) else { return Err(error) };
+        let Some(wait) = wait.filter(|_| is_worth(&error)) else { return Err(error) };
         waiting(&shown(&error.to_string()));
         tokio::time::sleep(wait).await;
     }

@@ -5,9 +5,12 @@
 //! ```
 //!
 //! In this order nothing falls between the read and the feed; what the feed tells up to the update
-//! that the read showed is passed over.
+//! that the read showed is passed over. A timeout, also one of zero, leaves time for one read.
+
+use std::time::Duration;
 
 use serde::Serialize;
+use tokio::sync::Notify;
 
 use super::args::WaitArgs;
 use super::exit::{Exit, Failure};
@@ -15,11 +18,13 @@ use super::output::{self, shown, shown_short};
 use super::retry;
 use super::signals::Signals;
 use super::watch::next_entry;
-use crate::client::{Client, FeedQuery, WatchOptions};
+use crate::client::{Client, ClientError, FeedQuery, WatchOptions};
 use crate::model::{JobId, Kind};
 
 /// How much of an error is shown.
 const ERROR_CHARS_MAX: usize = 200;
+/// How long the first read may take, however short the timeout is.
+const FIRST_READ_MAX: Duration = Duration::from_secs(5);
 
 /// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -59,10 +64,12 @@ pub async fn run(args: WaitArgs) -> Result<(), Failure> {
     JobId::parse(&args.job)?;
     let client = Client::new(&args.server.url)?;
     let mut signals = Signals::new().map_err(Failure::no_runtime)?;
-    let mut seen = Seen::default();
+    let (mut seen, has_read) = (Seen::default(), Notify::new());
     let outcome = tokio::select! {
-        outcome = wait(&client, &args, &mut seen) => outcome?,
-        () = is_over(args.timeout) => Outcome::TimedOut,
+        // In this order: what the read tells goes before the end of the time.
+        biased;
+        outcome = wait(&client, &args, &mut seen, &has_read) => outcome.map_err(not_in_time)?,
+        () = is_over(args.timeout, &has_read) => Outcome::TimedOut,
         exit = signals.next() => return Err(Failure::new(exit, "stopped by a signal")),
     };
     let exit = match outcome {
@@ -81,36 +88,67 @@ pub async fn run(args: WaitArgs) -> Result<(), Failure> {
     Err(Failure::new(exit, sentence))
 }
 
-async fn is_over(timeout: Option<std::time::Duration>) {
-    match timeout {
-        Some(timeout) => tokio::time::sleep(timeout).await,
-        None => std::future::pending().await,
+/// The timeout is over, and the job was read once, or that takes too long.
+async fn is_over(timeout: Option<Duration>, has_read: &Notify) {
+    let Some(timeout) = timeout else { return std::future::pending().await };
+    tokio::time::sleep(timeout).await;
+    let rest = FIRST_READ_MAX.saturating_sub(timeout);
+    // Either way it is over.
+    let _ = tokio::time::timeout(rest, has_read.notified()).await;
+}
+
+/// The exit code that says "the time is over" says nothing else here.
+fn not_in_time(failure: Failure) -> Failure {
+    match failure.exit {
+        Exit::TryLater => Failure { exit: Exit::Unavailable, ..failure },
+        _ => failure,
     }
 }
 
-/// Waits without an end of its own; `seen` is what is known when it is dropped.
-async fn wait(client: &Client, args: &WaitArgs, seen: &mut Seen) -> Result<Outcome, Failure> {
-    let query = FeedQuery { job: Some(args.job.clone()), ..FeedQuery::default() };
-    let mut watch = client.watch(query, None, WatchOptions::default()).await?;
-    let retry_for = std::time::Duration::MAX;
-    let read = || client.job(&args.job);
-    match retry::until_answered(retry_for, retry::say_once(), read).await {
+/// Where the feed is, and then the job, if there is one.
+async fn read(client: &Client, job_id: &str) -> Result<(u64, Option<Seen>), ClientError> {
+    let place = client.feed(&FeedQuery::default(), None, Some(1), None).await?.as_of_seq;
+    match client.job(job_id).await {
         Ok(job) => {
-            *seen = Seen {
+            let seen = Seen {
                 status: Some(job.status.into_owned()),
                 kind: Some(job.kind.into_owned()),
                 error: job.error.map(|error| error.into_owned()),
                 seq: Some(job.seq),
             };
+            Ok((place, Some(seen)))
         }
-        Err(error) if error.code() == Some("unknown_job") && !args.existing => (),
-        Err(error) if error.code() == Some("unknown_job") => return Ok(Outcome::UnknownJob),
-        Err(error) => return Err(error.into()),
+        Err(error) if error.code() == Some("unknown_job") => Ok((place, None)),
+        Err(error) => Err(error),
     }
+}
+
+/// Waits without an end of its own; `seen` is what is known when it is dropped, and `has_read` is
+/// told of each try to read the job.
+async fn wait(
+    client: &Client,
+    args: &WaitArgs,
+    seen: &mut Seen,
+    has_read: &Notify,
+) -> Result<Outcome, Failure> {
+    let try_read = async || {
+        let tried = read(client, &args.job).await;
+        has_read.notify_one();
+        tried
+    };
+    let (place, found) = retry::until_open(try_read).await?;
+    match found {
+        Some(found) => *seen = found,
+        None if args.existing => return Ok(Outcome::UnknownJob),
+        None => (),
+    }
+    if let Some(outcome) = judge(args, seen) {
+        return Ok(outcome);
+    }
+    let query = FeedQuery { job: Some(args.job.clone()), ..FeedQuery::default() };
+    let connect = || client.watch(query.clone(), Some(place), WatchOptions::default());
+    let mut watch = retry::until_answered(Duration::MAX, retry::say_once(), connect).await?;
     loop {
-        if let Some(outcome) = judge(args, seen) {
-            return Ok(outcome);
-        }
         let entry = next_entry(&mut watch).await?;
         if !entry.applied || seen.seq.is_some_and(|seq| entry.seq <= seq) {
             continue;
@@ -126,6 +164,9 @@ async fn wait(client: &Client, args: &WaitArgs, seen: &mut Seen) -> Result<Outco
         };
         if entry.deleted {
             return Ok(Outcome::Removed);
+        }
+        if let Some(outcome) = judge(args, seen) {
+            return Ok(outcome);
         }
     }
 }

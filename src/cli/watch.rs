@@ -5,9 +5,10 @@ use owo_colors::OwoColorize;
 use super::args::{FeedFilterArgs, WatchArgs};
 use super::exit::Failure;
 use super::output::{self, grouped, painted, shown, shown_short};
+use super::retry;
 use super::signals::Signals;
 use crate::api::FeedEntryBody;
-use crate::client::{Client, FeedQuery, Watch, WatchOptions, Watched};
+use crate::client::{Client, ClientError, FeedQuery, Watch, WatchOptions, Watched};
 
 /// How much of an error or message a line shows.
 const TEXT_CHARS_MAX: usize = 200;
@@ -19,9 +20,9 @@ const TEXT_CHARS_MAX: usize = 200;
 pub async fn run(args: WatchArgs) -> Result<(), Failure> {
     let client = Client::new(&args.server.url)?;
     let mut signals = Signals::new().map_err(Failure::no_runtime)?;
-    let starting = client.watch(query_of(&args.filter), args.after, WatchOptions::default());
+    let query = query_of(&args.filter);
     let mut watch = tokio::select! {
-        watch = starting => watch?,
+        watch = start(&client, &query, args.after) => watch?,
         exit = signals.next() => return Err(Failure::silent(exit)),
     };
     tokio::select! {
@@ -31,6 +32,18 @@ pub async fn run(args: WatchArgs) -> Result<(), Failure> {
             Err(Failure::silent(exit))
         }
     }
+}
+
+/// Connects; a server that is not open yet is waited for.
+///
+/// # Errors
+/// Nobody is there, or refuses.
+async fn start(
+    client: &Client,
+    query: &FeedQuery,
+    after: Option<u64>,
+) -> Result<Watch, ClientError> {
+    retry::until_open(|| client.watch(query.clone(), after, WatchOptions::default())).await
 }
 
 /// The query of a filter.

@@ -74,6 +74,25 @@ fn a_watch_of_what_is_gone_is_exit_code_66_and_names_what_is_held() {
     assert_exit(&output, 66, "100 to 200; --after 99 gives them all");
 }
 
+fn opening() -> Step {
+    reply(503, &problem(503, "opening", &json!({"percent": 40})))
+}
+
+#[test]
+fn a_server_that_opens_is_waited_for_and_one_that_is_not_there_is_not() {
+    let double = Double::new(vec![opening(), place(4), opening(), Step::Say(events(&[failed(5)]))]);
+    assert_exit(&run(&double, &["watch", "--count", "1"]), 0, "waiting: it is opening");
+    let done = reply(200, &job(4, "completed", "succeeded"));
+    let double = Double::new(vec![opening(), opening(), place(4), done]);
+    assert_exit(&run(&double, &["wait", "a"]), 0, "waiting: it is opening");
+    let double = Double::new((0..100).map(|_| opening()).collect());
+    let output = run(&double, &["wait", "a", "--timeout", "400ms"]);
+    assert_exit(&output, 75, "no status of a was seen in time");
+    assert!(double.asked().len() > 1, "{:?}", double.asked());
+    let double = Double::new(vec![Step::HangUp]);
+    assert_exit(&run(&double, &["wait", "a", "--timeout", "1h"]), 69, "no answer");
+}
+
 #[test]
 fn a_watch_without_a_server_ends_and_one_whose_reader_left_too() {
     let double = Double::new(vec![Step::HangUp]);
@@ -105,13 +124,15 @@ fn after_a_line(mut child: Child) -> (Child, String) {
 
 #[test]
 fn a_wait_ends_by_what_it_reads_or_by_what_the_feed_tells() {
-    let at_once = |job: Value| vec![place(4), Step::SayAndStay(stream("")), reply(200, &job)];
+    let at_once = |job: Value| vec![place(4), reply(200, &job)];
     let later = |entries: &[Value]| {
         let running = reply(200, &job(4, "processing", "running"));
-        vec![place(4), Step::SayAndStay(events(entries)), running]
+        vec![place(4), running, Step::SayAndStay(events(entries))]
     };
-    let mut stale = entry(5, "completed", "succeeded");
-    stale["applied"] = false.into();
+    // It came too late: the status is the job's, the error that of the late update.
+    let mut stale = entry(5, "processing", "running");
+    (stale["applied"], stale["previous"]) = (false.into(), "processing".into());
+    stale["error"] = "too late".into();
     let mut removed = entry(6, "x", "y");
     (removed["status"], removed["kind"]) = (Value::Null, Value::Null);
     removed["deleted"] = true.into();
@@ -122,21 +143,22 @@ fn a_wait_ends_by_what_it_reads_or_by_what_the_feed_tells() {
         (at_once(job(4, "error", "failed")), &["--for", "Completed"], 1, "finished_otherwise"),
         (at_once(job(4, "error", "failed")), &["--for", "completed,error"], 0, "reached"),
         (later(&[stale.clone(), failed(6)]), &["--for", "completed"], 1, "finished_otherwise"),
-        (later(&[stale, done.clone()]), &["--for-kind", "succeeded"], 0, "reached"),
+        (later(&[stale.clone(), done.clone()]), &["--for-kind", "succeeded"], 0, "reached"),
         (later(&[removed]), &[], 1, "removed"),
-        (later(&[]), &["--timeout", "200ms"], 75, "timed_out"),
+        (later(&[stale]), &["--timeout", "200ms"], 75, "timed_out"),
     ] {
         let double = Double::new(script);
         let output = run(&double, &[&["wait", "a", "--json"], more].concat());
         assert_exit(&output, code, "");
         let ended: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(ended["outcome"], outcome, "{more:?}");
+        assert_ne!(ended["error"], "too late", "{more:?}");
     }
     // The feed tells what the read has shown already: it is passed over.
     let old = vec![
         place(4),
-        Step::SayAndStay(events(&[failed(5), done])),
         reply(200, &job(5, "retrying", "running")),
+        Step::SayAndStay(events(&[failed(5), done])),
     ];
     assert_exit(&run(&Double::new(old), &["wait", "a", "--for", "completed"]), 0, "");
 }
@@ -145,11 +167,11 @@ fn a_wait_ends_by_what_it_reads_or_by_what_the_feed_tells() {
 fn a_wait_for_an_unknown_job_waits_for_it_or_ends_at_once() {
     let unknown = || reply(404, &problem(404, "unknown_job", &json!({})));
     let coming = events(&[entry(5, "queued", "waiting"), entry(6, "completed", "succeeded")]);
-    let script = vec![place(4), Step::SayAndStay(coming), unknown()];
+    let script = vec![place(4), unknown(), Step::SayAndStay(coming)];
     assert_exit(&run(&Double::new(script), &["wait", "a"]), 0, "");
-    let script = vec![place(4), Step::SayAndStay(stream("")), unknown()];
+    let script = vec![place(4), unknown()];
     assert_exit(&run(&Double::new(script), &["wait", "a", "--existing"]), 1, "no job a");
-    let script = vec![place(4), Step::SayAndStay(stream("")), unknown()];
+    let script = vec![place(4), unknown(), Step::SayAndStay(stream(""))];
     let timeout = ["wait", "a", "--timeout", "200ms"];
     assert_exit(&run(&Double::new(script), &timeout), 75, "no status of a");
 }
@@ -221,6 +243,8 @@ fn a_wait_at_the_real_server_hears_of_the_end() {
     set(&server, "a", "completed");
     assert_exit(&waiting.wait_with_output().unwrap(), 0, "");
     assert_exit(&server.run(&["wait", "a", "--for", "error"]), 1, "not error");
+    assert_exit(&server.run(&["wait", "a", "--timeout", "0s"]), 0, "");
+    assert_exit(&server.run(&["wait", "nobody", "--timeout", "0s"]), 75, "no status of nobody");
     assert_exit(&server.run(&["wait", "nobody", "--existing"]), 1, "no job nobody");
 }
 
