@@ -27,7 +27,7 @@ pub async fn run(args: ListArgs) -> Result<(), Failure> {
         let page = client.list(&query).await?;
         left -= left.min(page.jobs.len() as u64);
         if args.server.json {
-            output::text(&String::from_utf8_lossy(&output::ndjson(&page.jobs)))?;
+            output::rows(&page.jobs)?;
         } else if args.csv {
             output::data(&jobs_csv(&page.jobs, is_first))?;
             is_first = false;

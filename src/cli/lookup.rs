@@ -28,7 +28,7 @@ pub async fn run(args: LookupArgs) -> Result<(), Failure> {
         }
         let answer = client.lookup(chunk).await?;
         if args.server.json {
-            output::text(&String::from_utf8_lossy(&output::ndjson(&answer.found)))?;
+            output::rows(&answer.found)?;
         } else if !answer.found.is_empty() {
             print_page(&answer.found, is_first)?;
             is_first = false;

@@ -2,6 +2,8 @@
 //!
 //! Colours leave with anstream when the output is no terminal or `NO_COLOR` is set. Texts of jobs
 //! are other people's: [`shown`] takes their control characters away before a terminal sees them.
+//! Data (JSON, CSV) goes past anstream, which takes bytes away: a program gets each as it is, and a
+//! terminal escapes that are JSON too.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -19,7 +21,7 @@ pub fn json(value: &impl Serialize) -> io::Result<()> {
         true => serde_json::to_string_pretty(value)?,
         false => serde_json::to_string(value)?,
     };
-    text_line(&text)
+    data(format!("{text}\n").as_bytes())
 }
 
 /// Prints `value` as one line of JSON, wherever to.
@@ -27,7 +29,15 @@ pub fn json(value: &impl Serialize) -> io::Result<()> {
 /// # Errors
 /// The output cannot be written.
 pub fn json_line(value: &impl Serialize) -> io::Result<()> {
-    text_line(&serde_json::to_string(value)?)
+    rows(std::slice::from_ref(value))
+}
+
+/// Prints rows as JSON, one a line.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn rows(rows: &[impl Serialize]) -> io::Result<()> {
+    data(&ndjson(rows))
 }
 
 /// Prints `text` as it is.
@@ -48,19 +58,15 @@ pub fn text_line(line: &str) -> io::Result<()> {
     text(&format!("{line}\n"))
 }
 
-/// Prints data as it is, if it goes to a program or a file. A terminal gets it without characters
-/// that it would obey.
+/// Prints JSON or CSV byte by byte, if it goes to a program or a file. A terminal gets it without
+/// characters that it would obey; JSON stays JSON of the same value.
 ///
 /// # Errors
 /// The output cannot be written.
 pub fn data(bytes: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     if out.is_terminal() {
-        let text = String::from_utf8_lossy(bytes).replace("\r\n", "\n");
-        for line in text.split_inclusive('\n') {
-            let (line, end) = line.strip_suffix('\n').map_or((line, ""), |line| (line, "\n"));
-            write!(out, "{}{end}", shown(line))?;
-        }
+        out.write_all(for_terminal(&String::from_utf8_lossy(bytes)).as_bytes())?;
     } else {
         out.write_all(bytes)?;
     }
@@ -164,6 +170,20 @@ pub fn shown(text: &str) -> String {
     shown
 }
 
+/// The text with what [`shown`] escapes written as `\uXXXX`, save ends of lines.
+fn for_terminal(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.replace("\r\n", "\n").chars() {
+        if matches!(c, '\n' | '"' | '\'' | '\\') || c.escape_debug().eq([c]) {
+            escaped.push(c);
+        } else {
+            let units = c.encode_utf16(&mut [0; 2]).to_vec();
+            escaped.extend(units.iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    escaped
+}
+
 /// `1234567` as `1,234,567`.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -186,6 +206,21 @@ mod tests {
         for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(grouped(number), text);
         }
+    }
+
+    #[test]
+    fn json_on_a_terminal_is_json_of_the_same_value_without_what_a_terminal_obeys() {
+        let text = "a\u{1b}[2J\u{7f}\u{9b}2J\u{202e}\u{200b}\u{e0041}\r\n\t\"\\ \u{fc} \u{1f600}";
+        let rows = [serde_json::json!({"error": text}), serde_json::json!("b")];
+        let json = String::from_utf8(ndjson(&rows)).unwrap();
+        let safe = for_terminal(&json);
+        assert!(!safe.chars().any(|c| c.is_control() && c != '\n'), "{safe:?}");
+        assert!(safe.contains(r"\u007f\u009b2J\u202e\u200b\udb40\udc41"), "{safe}");
+        assert!(safe.contains("\u{fc} \u{1f600}"), "{safe}");
+        let back: Vec<serde_json::Value> =
+            safe.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(back, rows);
+        assert_eq!(for_terminal("a,\u{1b}\"\r\n"), "a,\\u001b\"\n");
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub async fn run(args: PipelinesArgs) -> Result<(), Failure> {
         }
     }
     if args.server.json {
-        return Ok(output::text(&String::from_utf8_lossy(&output::ndjson(&pipelines)))?);
+        return Ok(output::rows(&pipelines)?);
     }
     if pipelines.is_empty() {
         output::note("no pipelines");

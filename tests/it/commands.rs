@@ -82,11 +82,23 @@ fn a_wrong_filter_is_exit_code_64_and_says_what_to_give() {
         (&["--updated-after", "1764000000"], "looks like seconds"),
         (&["--stalled-for", "10"], "a duration with a unit"),
         (&["--order", "size"], "newest"),
-        (&["--csv", "--json"], "cannot be used with"),
     ] {
         let output = jobslate(&[&["list", "--url", NOBODY], arguments].concat()).output().unwrap();
         assert_exit(&output, 64, hint);
     }
+}
+
+#[test]
+fn json_in_a_pipe_is_the_text_of_the_job_byte_by_byte() {
+    let site = Site::new(&[]);
+    let server = site.start();
+    let error = "a\u{7f}b\u{9b}2Jc\u{202e}";
+    post(&server, &json!({"job_id": "a", "status": "error", "error": error}).to_string());
+    for command in [&["get", "a"][..], &["list"], &["lookup", "a"]] {
+        assert_eq!(machine(&server, command)[0]["error"], error, "{command:?}");
+    }
+    assert_eq!(machine(&server, &["pipelines"])[0]["last_error"]["error"], error);
+    assert_eq!(machine(&server, &["watch", "--after", "0", "--count", "1"])[0]["error"], error);
 }
 
 #[test]
@@ -230,6 +242,7 @@ fn an_export_of_jobs_makes_a_whole_file_and_replaces_none() {
     assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 2);
     let piped = server.run(&["export", "jobs", "--order", "id", "--quiet"]);
     assert_exit(&piped, 0, "");
+    assert_eq!(piped.stderr, b"");
     let first: Value = serde_json::from_str(stdout(&piped).lines().next().unwrap()).unwrap();
     assert_eq!(first["error"], "no, \"text\"");
     let elsewhere = server.run(&["export", "jobs", "--output", "/no/such/place.csv"]);
