@@ -204,8 +204,8 @@ impl Client {
         pipeline: Option<&str>,
     ) -> Result<TimelineBody<'static>, ClientError> {
         let pairs = given([
-            ("from", from.map(|at| at.0.to_string())),
-            ("to", to.map(|at| at.0.to_string())),
+            ("from", from.map(|at| at.to_string())),
+            ("to", to.map(|at| at.to_string())),
             ("step", step.map(duration)),
             ("pipeline", pipeline.map(str::to_owned)),
         ]);

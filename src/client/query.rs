@@ -48,8 +48,8 @@ impl ListQuery {
             ("kind", kinds(&self.kinds)),
             ("pipeline", self.pipeline.clone()),
             ("prefix", self.prefix.clone()),
-            ("updated_after", self.updated_after.map(|at| at.0.to_string())),
-            ("updated_before", self.updated_before.map(|at| at.0.to_string())),
+            ("updated_after", self.updated_after.map(|at| at.to_string())),
+            ("updated_before", self.updated_before.map(|at| at.to_string())),
             ("stalled_for", self.stalled_for.map(duration)),
             ("order", self.order.map(|order| order.as_str().to_owned())),
             ("limit", self.limit.map(|limit| limit.to_string())),
@@ -69,6 +69,7 @@ impl FeedQuery {
     }
 }
 
+/// Moments go as RFC 3339: as milliseconds, an early one looks like seconds and is refused.
 pub(super) fn given<const N: usize>(pairs: [(&'static str, Option<String>); N]) -> Pairs {
     pairs.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))).collect()
 }
@@ -99,9 +100,11 @@ mod tests {
             kinds: vec![Kind::Failed, Kind::Cancelled],
             stalled_for: Some(Duration::from_secs(600)),
             order: Some(Order::Oldest),
+            updated_after: Some(TimestampMs(0)),
             ..ListQuery::default()
         };
-        let texts = ["a,b", "failed,cancelled", "600000ms", "oldest"].map(str::to_owned);
+        let texts = ["a,b", "failed,cancelled", "1970-01-01T00:00:00.000Z", "600000ms", "oldest"];
+        let texts = texts.map(str::to_owned);
         let values: Vec<String> = query.pairs().into_iter().map(|(_, value)| value).collect();
         assert_eq!(values, texts);
     }
