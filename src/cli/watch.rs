@@ -114,8 +114,8 @@ fn change(it: &FeedEntryBody<'_>) -> String {
         None => "removed".bold().to_string(),
     };
     match &it.previous {
-        // A heartbeat has the status that the job has.
-        Some(_) if it.heartbeat => status,
+        // Such an update has the status that the job has: it changes none.
+        Some(_) if it.heartbeat || !it.applied => status,
         Some(previous) => format!("{} -> {status}", shown(previous)),
         None => status,
     }
@@ -129,7 +129,7 @@ fn about(it: &FeedEntryBody<'_>) -> String {
     let attempt = it.attempt.filter(|attempt| *attempt > 1 && !it.heartbeat);
     let moved = it.previous_pipeline.as_deref();
     let parts = [
-        (!it.applied).then(|| "(too late: the job stays as it is)".to_owned()),
+        (!it.applied).then(|| "(an update that came too late, not applied)".to_owned()),
         attempt.map(|attempt| format!("attempt {attempt}")),
         it.progress.map(|part| format!("{:.0} %", part * 100.0)),
         text(&it.error),
@@ -174,9 +174,9 @@ mod tests {
             (r#""job_id":"a","previous":"error","deleted":true"#, "a  error -> removed"),
             (r#""job_id":null,"expected_total":3957"#, "pipeline pdf  3,957 jobs expected"),
             (
-                r#""job_id":"a","status":"done","kind":"succeeded","previous":"queued",
-                   "applied":false"#,
-                "a  queued -> done  (too late: the job stays as it is)",
+                r#""job_id":"a","status":"done","kind":"succeeded","previous":"done",
+                   "applied":false,"attempt":1,"error":"no text""#,
+                "a  done  (an update that came too late, not applied)  no text",
             ),
             (
                 r#""job_id":"a","status":"done","kind":"succeeded","pipeline_finished":true"#,
