@@ -39,12 +39,12 @@ pub async fn run(args: LookupArgs) -> Result<(), Failure> {
     if missing == 0 { Ok(()) } else { Err(Failure::silent(Exit::No)) }
 }
 
-/// The ids of an input, one a line; empty lines are none.
+/// The ids of an input, one a line; empty lines are none. Spaces belong to an id, line ends do not.
 fn lines(input: impl BufRead) -> impl Iterator<Item = Result<String, Failure>> {
     let numbered = input.lines().zip(1_u64..);
     numbered.filter_map(|(line, number)| match line {
-        Ok(line) if line.trim().is_empty() => None,
-        Ok(line) => Some(checked(line.trim().to_owned(), &format!("line {number}: "))),
+        Ok(line) if line.is_empty() => None,
+        Ok(line) => Some(checked(line, &format!("line {number}: "))),
         Err(error) => {
             let exit = if error.raw_os_error().is_some() { Exit::Io } else { Exit::BadData };
             Some(Err(Failure::new(exit, format!("line {number} cannot be read: {error}"))))
@@ -67,7 +67,7 @@ mod tests {
     fn ids_come_one_a_line_and_a_bad_one_is_named_by_its_line() {
         let ids: Vec<_> = lines(&b"a\r\n\n b c \n..\n"[..]).collect();
         let good: Vec<&str> = ids.iter().flatten().map(String::as_str).collect();
-        assert_eq!(good, ["a", "b c"]);
+        assert_eq!(good, ["a", " b c "]);
         let bad = ids.iter().find_map(|id| id.as_ref().err()).unwrap();
         assert!(bad.message.starts_with("line 4: job id"), "{}", bad.message);
         assert_eq!(bad.exit, Exit::BadData);
