@@ -53,7 +53,7 @@ pub async fn run(args: ListArgs) -> Result<(), Failure> {
 /// The query of a filter; its pages are the caller's.
 pub fn query_of(filter: &JobFilterArgs) -> ListQuery {
     ListQuery {
-        statuses: filter.status.clone(),
+        statuses: filter.status.iter().map(|status| status.as_str().to_owned()).collect(),
         kinds: filter.kind.clone(),
         pipeline: filter.pipeline.clone(),
         prefix: filter.prefix.clone(),

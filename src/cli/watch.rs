@@ -51,7 +51,7 @@ pub fn query_of(filter: &FeedFilterArgs) -> FeedQuery {
     FeedQuery {
         job: filter.job.clone(),
         pipeline: filter.pipeline.clone(),
-        statuses: filter.status.clone(),
+        statuses: filter.status.iter().map(|status| status.as_str().to_owned()).collect(),
         kinds: filter.kind.clone(),
     }
 }

@@ -85,8 +85,20 @@ fn a_wrong_filter_is_exit_code_64_and_says_what_to_give() {
         (&["--updated-after", "1764000000"], "looks like seconds"),
         (&["--stalled-for", "10"], "a duration with a unit"),
         (&["--order", "size"], "newest"),
+        (&["--status", "a b"], "a b"),
+        (&["--pipeline", ""], "pipeline"),
+        (&["--prefix", &"x".repeat(300)], "the most is 256"),
+        (&["--csv", "--json"], "cannot be used with"),
     ] {
         let output = jobslate(&[&["list", "--url", NOBODY], arguments].concat()).output().unwrap();
+        assert_exit(&output, 64, hint);
+    }
+    for (arguments, hint) in [
+        (&["watch", "--job", ".."][..], "job id"),
+        (&["watch", "--status", "a b"], "a b"),
+        (&["export", "updates", "--pipeline", ""], "pipeline"),
+    ] {
+        let output = jobslate(&[arguments, &["--url", NOBODY]].concat()).output().unwrap();
         assert_exit(&output, 64, hint);
     }
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::jobs::{JobFilterArgs, kind};
+use super::jobs::{JobFilterArgs, kind, pipeline, status};
 use super::{Server, duration};
-use crate::model::{InvalidStatus, Kind, Status};
+use crate::model::{InvalidName, JobId, Kind, Status};
 
 /// Watch updates as they become durable, one line each
 ///
@@ -41,14 +41,14 @@ pub struct WatchArgs {
 #[command(next_help_heading = "Which updates")]
 pub struct FeedFilterArgs {
     /// Only of this job
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = job)]
     pub job: Option<String>,
     /// Only of this pipeline
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = pipeline)]
     pub pipeline: Option<String>,
     /// Only to these statuses, separated by commas; may be repeated
-    #[arg(long, value_name = "STATUS", value_delimiter = ',')]
-    pub status: Vec<String>,
+    #[arg(long, value_name = "STATUS", value_delimiter = ',', value_parser = status)]
+    pub status: Vec<Status>,
     /// Only to statuses that mean this; several separated by commas
     #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = kind())]
     pub kind: Vec<Kind>,
@@ -182,6 +182,6 @@ pub enum FileFormat {
     Csv,
 }
 
-fn status(text: &str) -> Result<Status, InvalidStatus> {
-    Status::parse(text)
+fn job(text: &str) -> Result<String, InvalidName> {
+    JobId::parse(text).map(|job_id| job_id.as_str().to_owned())
 }

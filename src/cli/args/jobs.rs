@@ -6,8 +6,11 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::{RetryArgs, Server, duration};
-use crate::model::limits::EXPECTED_TOTAL_MAX;
-use crate::model::{Clock, InvalidTime, Kind, Order, TimestampMs, parse_duration};
+use crate::model::limits::{EXPECTED_TOTAL_MAX, JOB_ID_BYTES_MAX};
+use crate::model::{
+    Clock, InvalidName, InvalidStatus, InvalidTime, Kind, Order, PipelineName, Status, TimestampMs,
+    parse_duration,
+};
 
 /// Report the status of one job
 ///
@@ -103,16 +106,16 @@ pub struct ListArgs {
 #[command(next_help_heading = "Which jobs")]
 pub struct JobFilterArgs {
     /// Only these statuses, separated by commas; may be repeated
-    #[arg(long, value_name = "STATUS", value_delimiter = ',')]
-    pub status: Vec<String>,
+    #[arg(long, value_name = "STATUS", value_delimiter = ',', value_parser = status)]
+    pub status: Vec<Status>,
     /// Only statuses that mean this; several separated by commas
     #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = kind())]
     pub kind: Vec<Kind>,
     /// Only this pipeline
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = pipeline)]
     pub pipeline: Option<String>,
     /// Only ids that begin so
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = prefix)]
     pub prefix: Option<String>,
     /// Changed at this time or after it: RFC 3339, Unix milliseconds, or 1h (an hour ago)
     #[arg(long, value_name = "TIME", value_parser = moment)]
@@ -259,6 +262,22 @@ fn total(text: &str) -> Result<ExpectedTotal, String> {
 pub(super) fn kind() -> impl TypedValueParser<Value = Kind> {
     let names = PossibleValuesParser::new(Kind::ALL.map(Kind::as_str));
     names.try_map(|name| Kind::parse(&name).ok_or("no such kind"))
+}
+
+pub(super) fn status(text: &str) -> Result<Status, InvalidStatus> {
+    Status::parse(text)
+}
+
+pub(super) fn pipeline(text: &str) -> Result<String, InvalidName> {
+    PipelineName::parse(text).map(|name| name.as_str().to_owned())
+}
+
+/// As long as an id may be; anything else that no id begins with finds none.
+fn prefix(text: &str) -> Result<String, String> {
+    match text.len() {
+        0..=JOB_ID_BYTES_MAX => Ok(text.to_owned()),
+        bytes => Err(format!("it is {bytes} bytes, the most is {JOB_ID_BYTES_MAX}")),
+    }
 }
 
 fn order() -> impl TypedValueParser<Value = Order> {
