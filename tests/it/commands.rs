@@ -258,6 +258,7 @@ fn an_export_of_jobs_makes_a_whole_file_and_replaces_none() {
     let piped = server.run(&["export", "jobs", "--order", "id", "--quiet"]);
     assert_exit(&piped, 0, "");
     assert_eq!(piped.stderr, b"");
+    assert_exit(&server.run(&["export", "jobs"]), 0, "as of update 4\n");
     let first: Value = serde_json::from_str(stdout(&piped).lines().next().unwrap()).unwrap();
     assert_eq!(first["error"], "no, \"text\"");
     let elsewhere = server.run(&["export", "jobs", "--output", "/no/such/place.csv"]);

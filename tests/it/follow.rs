@@ -190,7 +190,8 @@ fn an_export_of_updates_begins_with_the_first_held_and_ends_where_it_was_when_it
     ];
     let double = Double::new(script);
     let output = run(&double, &["export", "updates"]);
-    assert_exit(&output, 0, "");
+    assert_exit(&output, 0, "3 updates in");
+    assert!(String::from_utf8_lossy(&output.stderr).ends_with("as of update 6\n"), "{output:?}");
     assert_eq!(seqs(&output), [3, 4, 6]);
     let places: Vec<String> = double.asked();
     assert!(places[1].contains("after=2") && places[3].contains("after=4"), "{places:?}");

@@ -163,7 +163,7 @@ pub struct ExportTarget {
     /// Replace the file if there is one
     #[arg(long)]
     pub force: bool,
-    /// No progress
+    /// No progress, and no last line that says how many rows and as of which update
     #[arg(long, short)]
     pub quiet: bool,
     /// How long to try again when the server is busy or away

@@ -221,16 +221,17 @@ impl Export {
 
     fn finish(self, as_of_seq: u64) -> Result<(), Failure> {
         let Self { target, rows, noun, .. } = self;
-        let is_file = target.is_file();
+        let (is_file, is_terminal) = (target.is_file(), target.is_terminal());
         target.finish()?;
         self.progress.end();
         let seconds = (self.started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
         if self.is_json && is_file {
             return Ok(output::json(&Summary { rows, as_of_seq, seconds })?);
         }
-        if !self.is_quiet && is_file {
-            let (rows, seq) = (grouped(rows), grouped(as_of_seq));
-            output::note(&format!("{rows} {noun} in {seconds:.1} s, as of update {seq}"));
+        if !self.is_quiet && !is_terminal {
+            // The number goes into another command as it is.
+            let rows = grouped(rows);
+            output::note(&format!("{rows} {noun} in {seconds:.1} s, as of update {as_of_seq}"));
         }
         Ok(())
     }
