@@ -151,6 +151,7 @@ impl From<ClientError> for Failure {
         let exit = match &error {
             ClientError::BadUrl { .. } => Exit::Usage,
             ClientError::Unavailable { .. } | ClientError::Foreign { .. } => Exit::Unavailable,
+            ClientError::OtherStore { .. } => Exit::NoInput,
             ClientError::Problem(problem) => problem_exit(problem.body.status, &problem.body.code),
         };
         let message = match &error {

@@ -23,6 +23,9 @@ pub enum ClientError {
     /// as it came: escape it before a terminal sees it.
     #[error("{url} answered {status}, not as jobslate does: {body}")]
     Foreign { url: String, status: StatusCode, body: String },
+    /// The server has another store than before: its updates are others, whatever their numbers.
+    #[error("{url} has another store now: {found}, and no more {known}")]
+    OtherStore { url: String, known: String, found: String },
 }
 
 /// A refusal of the server, with the time after which to call again, if it named one.
@@ -46,7 +49,8 @@ impl ClientError {
             Self::Problem(problem) => problem.body.retryable,
             // A proxy before a server that restarts.
             Self::Foreign { status, .. } => matches!(status.as_u16(), 429 | 502 | 503 | 504),
-            Self::BadUrl { .. } => false,
+            // The next answer would come from the other store too.
+            Self::OtherStore { .. } | Self::BadUrl { .. } => false,
         }
     }
 
@@ -55,7 +59,7 @@ impl ClientError {
         match self {
             Self::Problem(problem) => problem.body.outcome != Some(OutcomeBody::Unknown),
             Self::BadUrl { .. } => true,
-            Self::Unavailable { .. } | Self::Foreign { .. } => false,
+            Self::Unavailable { .. } | Self::Foreign { .. } | Self::OtherStore { .. } => false,
         }
     }
 

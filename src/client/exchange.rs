@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder, StatusCode, Url};
 use serde::de::DeserializeOwned;
 
@@ -24,7 +25,7 @@ pub(super) struct Exchange {
 pub(super) struct Answered {
     url: String,
     status: StatusCode,
-    headers: reqwest::header::HeaderMap,
+    headers: HeaderMap,
     body: Vec<u8>,
 }
 
@@ -104,6 +105,12 @@ impl Exchange {
         ClientError::Unavailable { url: redacted(self.url.as_str()), why: why.into() }
     }
 
+    /// The store `found` where `known` was.
+    pub fn other_store(&self, known: &str, found: &str) -> ClientError {
+        let (known, found) = (known.to_owned(), found.to_owned());
+        ClientError::OtherStore { url: redacted(self.url.as_str()), known, found }
+    }
+
     /// A success that holds `body`, which is none of ours.
     pub fn foreign(&self, body: &str) -> ClientError {
         let body = body.chars().take(FOREIGN_CHARS_MAX).collect();
@@ -118,6 +125,11 @@ impl Exchange {
 }
 
 impl Stream {
+    /// The store that the events are of, if the server says it.
+    pub fn store_id(&self) -> Option<&str> {
+        store_id(self.response.headers())
+    }
+
     /// The next piece; an error at the end of the stream, which has none by itself. Loses nothing
     /// if it is dropped before it is ready.
     pub async fn piece(&mut self) -> Result<impl AsRef<[u8]> + use<>, ClientError> {
@@ -139,6 +151,11 @@ impl Answered {
         self.headers.get("idempotent-replayed").is_some_and(|value| value == "true")
     }
 
+    /// The store that the answer is of, if the server says it.
+    pub fn store_id(&self) -> Option<&str> {
+        store_id(&self.headers)
+    }
+
     pub fn json<T: DeserializeOwned>(self) -> Result<T, ClientError> {
         serde_json::from_slice(&self.body).map_err(|_| self.into_foreign())
     }
@@ -158,6 +175,10 @@ impl Answered {
         let body = text.chars().take(FOREIGN_CHARS_MAX).collect();
         ClientError::Foreign { url: self.url, status: self.status, body }
     }
+}
+
+fn store_id(headers: &HeaderMap) -> Option<&str> {
+    headers.get("store-id").and_then(|value| value.to_str().ok())
 }
 
 /// The URL without its password. It may be no URL at all, so that a password may hold anything:
@@ -226,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_foreign_page_is_quoted_as_it_is() {
-        let (url, headers) = (String::new(), reqwest::header::HeaderMap::new());
+        let (url, headers) = (String::new(), HeaderMap::new());
         let body = br#"{"a":1}"#.to_vec();
         let foreign = Answered { url, status: StatusCode::OK, headers, body }.into_foreign();
         assert!(foreign.to_string().ends_with(r#": {"a":1}"#), "{foreign}");

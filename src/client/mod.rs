@@ -27,7 +27,7 @@ use crate::api::{
     QueuedBody, StatsBody, TimelineBody, UpdateBody,
 };
 use crate::model::TimestampMs;
-use exchange::Exchange;
+use exchange::{Answered, Exchange};
 use query::{Pairs, duration, given};
 
 /// Longest wait for an answer; a durable write may wait for a slow disk.
@@ -224,6 +224,17 @@ impl Client {
         limit: Option<usize>,
         wait: Option<Duration>,
     ) -> Result<FeedBody<'static>, ClientError> {
+        self.feed_answer(query, after, limit, wait).await?.json()
+    }
+
+    /// As [`feed`](Self::feed), with its headers.
+    async fn feed_answer(
+        &self,
+        query: &FeedQuery,
+        after: Option<u64>,
+        limit: Option<usize>,
+        wait: Option<Duration>,
+    ) -> Result<Answered, ClientError> {
         let mut pairs = query.pairs();
         pairs.extend(given([
             ("after", after.map(|seq| seq.to_string())),
@@ -233,7 +244,7 @@ impl Client {
         ]));
         let call = self.exchange.call(Method::GET, &["v1", "updates"], &pairs);
         let call = call.timeout(ANSWER_TIMEOUT.saturating_add(wait.unwrap_or_default()));
-        self.exchange.answer(call).await?.json()
+        self.exchange.answer(call).await
     }
 
     /// Reads the feed from the seq `after` on (`None`: from now on), without an end.

@@ -29,7 +29,7 @@ use super::error::{ClientError, Problem};
 use super::exchange::{Exchange, Stream};
 use super::query::{FeedQuery, given};
 use super::sse::{Event, EventReader};
-use crate::api::{FeedEntryBody, ProblemBody};
+use crate::api::{FeedBody, FeedEntryBody, ProblemBody};
 
 /// A connection that lasts so long is one, though nothing came yet: as long as the longest wait
 /// between two tries, so that a server which cuts each one is not called more often than that.
@@ -69,6 +69,8 @@ pub struct Watch {
     options: WatchOptions,
     /// Everything up to it was seen, or did not pass the filter.
     after: u64,
+    /// The store that `after` is a place in, once a server has said it.
+    store_id: Option<String>,
     link: Link,
     /// Read, and not yet looked at.
     events: VecDeque<Event>,
@@ -113,15 +115,21 @@ impl Watch {
         after: Option<u64>,
         options: WatchOptions,
     ) -> Result<Self, ClientError> {
-        let after = match after {
-            Some(seq) => seq,
-            None => client.feed(&FeedQuery::default(), None, Some(1), None).await?.as_of_seq,
+        let (after, store_id) = match after {
+            Some(seq) => (seq, None),
+            None => {
+                let all = FeedQuery::default();
+                let answered = client.feed_answer(&all, None, Some(1), None).await?;
+                let store_id = answered.store_id().map(str::to_owned);
+                (answered.json::<FeedBody<'_>>()?.as_of_seq, store_id)
+            }
         };
         let mut watch = Self {
             exchange: client.exchange.clone(),
             query,
             options,
             after,
+            store_id,
             link: Link::Down { retry_at: Instant::now() },
             events: VecDeque::new(),
             outage: None,
@@ -139,7 +147,7 @@ impl Watch {
     ///
     /// # Errors
     /// [`ClientError`]: the watch is over. A place that the feed no longer holds is a problem with
-    /// the code `gone`, which says what it holds.
+    /// the code `gone`, which says what it holds; in another store it would be another place.
     pub async fn next(&mut self) -> Result<Watched, ClientError> {
         loop {
             let is_news = self.events.front().is_some_and(|event| event.id.is_some());
@@ -178,7 +186,7 @@ impl Watch {
         }
     }
 
-    async fn connect(&self) -> Result<Link, ClientError> {
+    async fn connect(&mut self) -> Result<Link, ClientError> {
         let mut pairs = self.query.pairs();
         let after = self.after.to_string();
         pairs.extend(given([("after", Some(after)), ("format", Some("sse".to_owned()))]));
@@ -187,6 +195,14 @@ impl Watch {
         let stream = tokio::time::timeout(self.options.silence_max, connecting).await;
         let stream =
             stream.unwrap_or_else(|_| Err(self.exchange.unavailable("it took too long")))?;
+        match (&self.store_id, stream.store_id()) {
+            (Some(known), Some(found)) if known != found => {
+                return Err(self.exchange.other_store(known, found));
+            }
+            (None, Some(found)) => self.store_id = Some(found.to_owned()),
+            // The same, or a server that does not say.
+            _ => (),
+        }
         let (reader, now) = (EventReader::default(), Instant::now());
         let open = Open { stream, reader, opened_at: now, heard_at: now };
         Ok(Link::Up(Box::new(open)))

@@ -44,6 +44,15 @@ pub fn stream(events: &str) -> Vec<u8> {
     format!("{head}{events}").into_bytes()
 }
 
+/// The same, of the store that has this id.
+pub fn stream_of(store_id: &str, events: &str) -> Vec<u8> {
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nstore-id: {store_id}\r\n\
+         connection: close\r\n\r\n"
+    );
+    format!("{head}{events}").into_bytes()
+}
+
 /// A stream whose end can be told from a cut, cut after these bytes.
 pub fn cut_stream(events: &str) -> Vec<u8> {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\

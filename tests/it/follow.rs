@@ -7,7 +7,9 @@ use std::process::{Child, Output, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::double::{Double, Step, cut_stream, entry, event, gone, place, problem, reply, stream};
+use crate::double::{
+    Double, Step, cut_stream, entry, event, gone, place, problem, reply, stream, stream_of,
+};
 use crate::server::{Server, Site, jobslate};
 
 fn run(double: &Double, arguments: &[&str]) -> Output {
@@ -72,6 +74,19 @@ fn a_watch_of_what_is_gone_is_exit_code_66_and_names_what_is_held() {
     let double = Double::new(vec![reply(410, &gone(100, 200))]);
     let output = run(&double, &["watch", "--after", "4"]);
     assert_exit(&output, 66, "100 to 200; --after 99 gives them all");
+}
+
+#[test]
+fn a_watch_that_meets_another_store_ends_and_claims_nothing() {
+    let double = Double::new(vec![
+        Step::Say(stream_of("one", &event(&entry(5, "processing", "running")))),
+        // Of a server that does not say: it may be the same.
+        Step::Say(stream(&event(&failed(6)))),
+        Step::SayAndStay(stream_of("two", &event(&failed(7)))),
+    ]);
+    let output = run(&double, &["watch", "--after", "4", "--json"]);
+    assert_exit(&output, 66, "another store");
+    assert_eq!(seqs(&output), [5, 6]);
 }
 
 fn opening() -> Step {

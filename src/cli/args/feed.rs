@@ -21,7 +21,8 @@ Examples:
   jobslate watch --pipeline pdf --kind failed
   jobslate watch --job doc-1 --json | jq -r .status
   jobslate watch --after 0 --count 100    (the first 100 that the store has)
-With --json, one update a line. Ends with 66 if the feed no longer holds what follows --after.")]
+With --json, one update a line. Ends with 66 if the feed no longer holds what follows --after, or if
+the server comes back with another store.")]
 pub struct WatchArgs {
     /// Begin after this update [default: begin now]
     #[arg(long, value_name = "SEQ")]
