@@ -97,7 +97,8 @@ pub struct WaitArgs {
 /// Write all jobs, or all updates, to a file or to standard output
 ///
 /// A file is written under another name beside it and gets its own name when it is whole: it is
-/// never half there.
+/// never half there. Only its owner may read it, as errors of jobs may be private; a file that is
+/// replaced keeps its mode.
 #[derive(Args, Debug)]
 #[command(
     subcommand_required = true,

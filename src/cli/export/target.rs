@@ -1,16 +1,24 @@
 //! Where an export goes: standard output, or a file that is whole or not there.
 //!
 //! A file is written under another name in the same directory, synced, and renamed at the end. If
-//! the process is killed, the other name stays and may be removed.
+//! the process is killed, the other name stays and may be removed. Only the owner may read a new
+//! file, as errors of jobs may be private; one that is replaced keeps its mode.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output;
 
 const BUFFER_BYTES: usize = 256 << 10;
+/// Of a new file.
+const MODE: u32 = 0o600;
+/// Who may read, write and execute, without the bits that lend an identity.
+const MODE_MASK: u32 = 0o777;
+/// Links after which one leads nowhere, as for the system.
+const LINKS_MAX: usize = 40;
 
 /// An open output.
 #[derive(Debug)]
@@ -41,6 +49,7 @@ impl Target {
             return Ok(Self::Stdout);
         }
         // Through links: a link that leads to a file is kept, and that file replaced.
+        let mut mode = MODE;
         let path = match std::fs::metadata(path) {
             Ok(there) if is_device(&there) => {
                 let file = OpenOptions::new().write(true).open(path);
@@ -51,10 +60,15 @@ impl Target {
                 return Err(cannot_create(path, "it is a directory"));
             }
             Ok(_) if !may_replace => return Err(is_there(path)),
-            Ok(_) => path.canonicalize().unwrap_or_else(|_| path.to_owned()),
-            Err(_) => path.to_owned(),
+            Ok(there) => {
+                mode = there.permissions().mode() & MODE_MASK;
+                path.canonicalize().unwrap_or_else(|_| path.to_owned())
+            }
+            // A link that leads to no file yet is there as well.
+            Err(_) if !may_replace && path.is_symlink() => return Err(is_there(path)),
+            Err(_) => led_to(path),
         };
-        NewFile::create(path, may_replace).map(Self::File)
+        NewFile::create(path, may_replace, mode).map(Self::File)
     }
 
     /// True if people see the data, and a progress bar would stand between.
@@ -91,7 +105,7 @@ impl Target {
 }
 
 impl NewFile {
-    fn create(path: PathBuf, may_replace: bool) -> Result<Self, Failure> {
+    fn create(path: PathBuf, may_replace: bool, mode: u32) -> Result<Self, Failure> {
         let Some(name) = path.file_name() else {
             return Err(cannot_create(&path, "it has no name"));
         };
@@ -99,10 +113,16 @@ impl NewFile {
         other.push(name);
         other.push(format!(".{}.part", std::process::id()));
         let written_as = path.with_file_name(other);
-        let file = OpenOptions::new().write(true).create_new(true).open(&written_as);
+        let file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&written_as);
         let file = file.map_err(|error| cannot_create(&path, &error.to_string()))?;
         let writer = BufWriter::with_capacity(BUFFER_BYTES, file);
-        Ok(Self { writer, written_as, path, may_replace, is_named: false })
+        let new = Self { writer, written_as, path, may_replace, is_named: false };
+        if mode != MODE {
+            // Not by the call that makes it: the umask would take a part away.
+            let permitted = new.writer.get_ref().set_permissions(Permissions::from_mode(mode));
+            permitted.map_err(|error| cannot_create(&new.path, &error.to_string()))?;
+        }
+        Ok(new)
     }
 
     fn finish(mut self) -> Result<(), Failure> {
@@ -114,7 +134,10 @@ impl NewFile {
         let renamed = std::fs::rename(&self.written_as, &self.path);
         renamed.map_err(|error| self.failed(&error))?;
         self.is_named = true;
-        Ok(())
+        // Without it, the old file may be back after a power failure.
+        let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let synced = File::open(directory.unwrap_or(Path::new("."))).and_then(|it| it.sync_all());
+        synced.map_err(|error| self.failed(&error))
     }
 
     fn failed(&self, error: &io::Error) -> Failure {
@@ -129,6 +152,16 @@ impl Drop for NewFile {
             let _ = std::fs::remove_file(&self.written_as);
         }
     }
+}
+
+/// Where the links of `path` lead, though there is nothing.
+fn led_to(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        let Ok(target) = path.read_link() else { break };
+        path = path.parent().unwrap_or(Path::new("")).join(target);
+    }
+    path
 }
 
 fn is_device(there: &Metadata) -> bool {
@@ -185,6 +218,36 @@ mod tests {
         forced.finish().unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
         assert!(link.is_symlink());
+    }
+
+    #[test]
+    fn a_new_file_is_the_owners_and_one_that_is_replaced_keeps_its_mode() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("jobs.csv");
+        let write = |may_replace| {
+            let mut target = Target::open(&path, may_replace).unwrap();
+            target.write(b"x").unwrap();
+            target.finish().unwrap();
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777
+        };
+        assert_eq!(write(false), 0o600);
+        for mode in [0o600, 0o640, 0o666] {
+            std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            assert_eq!(write(true), mode);
+        }
+    }
+
+    #[test]
+    fn a_link_that_leads_to_no_file_is_refused_at_once_or_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let (link, file) = (directory.path().join("link"), directory.path().join("file"));
+        std::os::unix::fs::symlink("file", &link).unwrap();
+        assert_eq!(Target::open(&link, false).unwrap_err().exit, Exit::CannotCreate);
+        let mut forced = Target::open(&link, true).unwrap();
+        forced.write(b"x").unwrap();
+        forced.finish().unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(std::fs::read(&file).unwrap(), b"x");
     }
 
     #[test]
