@@ -26,7 +26,7 @@ pub enum Exit {
     Usage = 64,
     /// Updates were rejected, or the input is broken.
     BadData = 65,
-    /// The input cannot be opened, or the feed no longer holds it.
+    /// The input cannot be opened, the feed no longer holds it, or it is of another store.
     NoInput = 66,
     /// No server answers, or not as ours does.
     Unavailable = 69,

@@ -95,7 +95,8 @@ fn opening() -> Step {
 
 #[test]
 fn a_server_that_opens_is_waited_for_and_one_that_is_not_there_is_not() {
-    let double = Double::new(vec![opening(), place(4), opening(), Step::Say(events(&[failed(5)]))]);
+    let stream = Step::Say(events(&[failed(5)]));
+    let double = Double::new(vec![opening(), place(4), opening(), place(4), stream]);
     assert_exit(&run(&double, &["watch", "--count", "1"]), 0, "waiting: it is opening");
     let done = reply(200, &job(4, "completed", "succeeded"));
     let double = Double::new(vec![opening(), opening(), place(4), done]);
