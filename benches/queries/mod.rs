@@ -9,7 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jobslate::http::{Gate, HttpOptions, app};
+use axum::Router;
+use jobslate::http::{Gate, HttpOptions, Metered, app};
 use jobslate::model::{Request, Update, UpdateFields};
 use jobslate::service::{Service, ServiceOptions};
 use jobslate::store::StoreOptions;
@@ -53,7 +54,7 @@ const QUESTIONS: [(&str, &str); 9] = [
 /// A server without a socket, over a store in a directory of its own.
 struct Server {
     runtime: tokio::runtime::Runtime,
-    gate: Gate,
+    app: Metered<Router>,
     service: Service,
     /// When the last quarter of the jobs began to be stored, in Unix milliseconds.
     window: u64,
@@ -87,7 +88,7 @@ impl Server {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(1).enable_all().build().unwrap();
         let window = window.unwrap();
-        Self { runtime, gate, service, window, _directory: directory }
+        Self { runtime, app: app(gate), service, window, _directory: directory }
     }
 
     /// Asks once; the answer.
@@ -98,9 +99,8 @@ impl Server {
 
     fn bytes(&self, uri: &str) -> Vec<u8> {
         let request = axum::http::Request::get(uri).body(axum::body::Body::empty()).unwrap();
-        let app = app(self.gate.clone());
         self.runtime.block_on(async {
-            let response = app.oneshot(request).await.unwrap();
+            let response = self.app.clone().oneshot(request).await.unwrap();
             assert!(response.status().is_success(), "{uri}: {}", response.status());
             axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap().to_vec()
         })

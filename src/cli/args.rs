@@ -34,7 +34,8 @@ Exit codes:
   64  wrong command line                 75  try again: store in use, queue full,
   65  updates rejected, input broken         wait took longer than --timeout
   66  the input cannot be opened, the    76  the store is damaged
-      feed no longer holds it            78  wrong configuration
+      feed no longer holds it or is      78  wrong configuration
+      of another store
   69  no server answers
 A command that SIGINT or SIGTERM broke off ends with 130 or 143.";
 
