@@ -107,7 +107,7 @@ fn not_in_time(failure: Failure) -> Failure {
 
 /// Where the feed is, and then the job, if there is one.
 async fn read(client: &Client, job_id: &str) -> Result<(u64, Option<Seen>), ClientError> {
-    let place = client.feed(&FeedQuery::default(), None, Some(1), None).await?.as_of_seq;
+    let place = client.feed(&FeedQuery::default(), None, Some(1), None).await?.body.as_of_seq;
     match client.job(job_id).await {
         Ok(job) => {
             let seen = Seen {

@@ -105,10 +105,22 @@ impl Exchange {
         ClientError::Unavailable { url: redacted(self.url.as_str()), why: why.into() }
     }
 
-    /// The store `found` where `known` was.
-    pub fn other_store(&self, known: &str, found: &str) -> ClientError {
-        let (known, found) = (known.to_owned(), found.to_owned());
-        ClientError::OtherStore { url: redacted(self.url.as_str()), known, found }
+    /// Notes the store that an answer is of, if the server says it; an error if it was another before.
+    pub fn same_store(
+        &self,
+        known: &mut Option<String>,
+        found: Option<String>,
+    ) -> Result<(), ClientError> {
+        let url = redacted(self.url.as_str());
+        match (known.as_ref(), found) {
+            (Some(known), Some(found)) if *known != found => {
+                return Err(ClientError::OtherStore { url, known: known.clone(), found });
+            }
+            (None, found) => *known = found,
+            // The same, or a server that does not say.
+            _ => (),
+        }
+        Ok(())
     }
 
     /// A success that holds `body`, which is none of ours.
@@ -126,7 +138,7 @@ impl Exchange {
 
 impl Stream {
     /// The store that the events are of, if the server says it.
-    pub fn store_id(&self) -> Option<&str> {
+    pub fn store_id(&self) -> Option<String> {
         store_id(self.response.headers())
     }
 
@@ -152,7 +164,7 @@ impl Answered {
     }
 
     /// The store that the answer is of, if the server says it.
-    pub fn store_id(&self) -> Option<&str> {
+    pub fn store_id(&self) -> Option<String> {
         store_id(&self.headers)
     }
 
@@ -177,8 +189,8 @@ impl Answered {
     }
 }
 
-fn store_id(headers: &HeaderMap) -> Option<&str> {
-    headers.get("store-id").and_then(|value| value.to_str().ok())
+fn store_id(headers: &HeaderMap) -> Option<String> {
+    headers.get("store-id").and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
 /// The URL without its password. It may be no URL at all, so that a password may hold anything:

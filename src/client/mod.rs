@@ -27,7 +27,7 @@ use crate::api::{
     QueuedBody, StatsBody, TimelineBody, UpdateBody,
 };
 use crate::model::TimestampMs;
-use exchange::{Answered, Exchange};
+use exchange::Exchange;
 use query::{Pairs, duration, given};
 
 /// Longest wait for an answer; a durable write may wait for a slow disk.
@@ -47,6 +47,14 @@ pub struct Sent {
     pub answer: AnswerBody<'static>,
     /// True if this is the first answer to the same call, made before with the same key.
     pub replayed: bool,
+}
+
+/// A page of the feed.
+#[derive(Clone, Debug)]
+pub struct FeedPage {
+    pub body: FeedBody<'static>,
+    /// The store that its seqs count in, if the server says it.
+    pub store_id: Option<String>,
 }
 
 /// The answer to a write that may be durable or queued.
@@ -223,18 +231,7 @@ impl Client {
         after: Option<u64>,
         limit: Option<usize>,
         wait: Option<Duration>,
-    ) -> Result<FeedBody<'static>, ClientError> {
-        self.feed_answer(query, after, limit, wait).await?.json()
-    }
-
-    /// As [`feed`](Self::feed), with its headers.
-    async fn feed_answer(
-        &self,
-        query: &FeedQuery,
-        after: Option<u64>,
-        limit: Option<usize>,
-        wait: Option<Duration>,
-    ) -> Result<Answered, ClientError> {
+    ) -> Result<FeedPage, ClientError> {
         let mut pairs = query.pairs();
         pairs.extend(given([
             ("after", after.map(|seq| seq.to_string())),
@@ -244,7 +241,21 @@ impl Client {
         ]));
         let call = self.exchange.call(Method::GET, &["v1", "updates"], &pairs);
         let call = call.timeout(ANSWER_TIMEOUT.saturating_add(wait.unwrap_or_default()));
-        self.exchange.answer(call).await
+        let answered = self.exchange.answer(call).await?;
+        let store_id = answered.store_id();
+        Ok(FeedPage { body: answered.json()?, store_id })
+    }
+
+    /// Notes in `known` the store that a page is of; for those who put pages together.
+    ///
+    /// # Errors
+    /// [`ClientError::OtherStore`]: the pages before were of another one.
+    pub fn same_store(
+        &self,
+        known: &mut Option<String>,
+        page: &FeedPage,
+    ) -> Result<(), ClientError> {
+        self.exchange.same_store(known, page.store_id.clone())
     }
 
     /// Reads the feed from the seq `after` on (`None`: from now on), without an end.

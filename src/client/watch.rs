@@ -29,7 +29,7 @@ use super::error::{ClientError, Problem};
 use super::exchange::{Exchange, Stream};
 use super::query::{FeedQuery, given};
 use super::sse::{Event, EventReader};
-use crate::api::{FeedBody, FeedEntryBody, ProblemBody};
+use crate::api::{FeedEntryBody, ProblemBody};
 
 /// A connection that lasts so long is one, though nothing came yet: as long as the longest wait
 /// between two tries, so that a server which cuts each one is not called more often than that.
@@ -119,9 +119,8 @@ impl Watch {
             Some(seq) => (seq, None),
             None => {
                 let all = FeedQuery::default();
-                let answered = client.feed_answer(&all, None, Some(1), None).await?;
-                let store_id = answered.store_id().map(str::to_owned);
-                (answered.json::<FeedBody<'_>>()?.as_of_seq, store_id)
+                let page = client.feed(&all, None, Some(1), None).await?;
+                (page.body.as_of_seq, page.store_id)
             }
         };
         let mut watch = Self {
@@ -195,14 +194,7 @@ impl Watch {
         let stream = tokio::time::timeout(self.options.silence_max, connecting).await;
         let stream =
             stream.unwrap_or_else(|_| Err(self.exchange.unavailable("it took too long")))?;
-        match (&self.store_id, stream.store_id()) {
-            (Some(known), Some(found)) if known != found => {
-                return Err(self.exchange.other_store(known, found));
-            }
-            (None, Some(found)) => self.store_id = Some(found.to_owned()),
-            // The same, or a server that does not say.
-            _ => (),
-        }
+        self.exchange.same_store(&mut self.store_id, stream.store_id())?;
         let (reader, now) = (EventReader::default(), Instant::now());
         let open = Open { stream, reader, opened_at: now, heard_at: now };
         Ok(Link::Up(Box::new(open)))

@@ -33,6 +33,17 @@ pub fn reply(status: u16, body: &Value) -> Step {
     Step::Say(head.into_bytes())
 }
 
+/// The same, of the store that has this id.
+pub fn reply_of(store_id: &str, body: &Value) -> Step {
+    let body = body.to_string();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+         store-id: {store_id}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    Step::Say(head.into_bytes())
+}
+
 /// The place of the feed, for those who begin now.
 pub fn place(seq: u64) -> Step {
     reply(200, &json!({"updates": [], "next_after": seq, "as_of_seq": seq}))

@@ -8,7 +8,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::double::{
-    Double, Step, cut_stream, entry, event, gone, place, problem, reply, stream, stream_of,
+    Double, Step, cut_stream, entry, event, gone, place, problem, reply, reply_of, stream,
+    stream_of,
 };
 use crate::server::{Server, Site, jobslate};
 
@@ -87,6 +88,25 @@ fn a_watch_that_meets_another_store_ends_and_claims_nothing() {
     let output = run(&double, &["watch", "--after", "4", "--json"]);
     assert_exit(&output, 66, "another store");
     assert_eq!(seqs(&output), [5, 6]);
+}
+
+#[test]
+fn an_export_does_not_put_the_updates_of_two_stores_into_one_file() {
+    let page = |seq: u64| json!({"updates": [failed(seq)], "next_after": seq, "as_of_seq": 6});
+    let double = Double::new(vec![
+        reply_of("one", &page(5)),
+        // Of a server that does not say: it may be the same.
+        reply(200, &page(6)),
+    ]);
+    let output = run(&double, &["export", "updates", "--after", "4"]);
+    assert_exit(&output, 0, "2 updates");
+    assert_eq!(seqs(&output), [5, 6]);
+    let double = Double::new(vec![reply_of("one", &page(5)), reply_of("two", &page(6))]);
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("updates.ndjson");
+    let arguments = ["export", "updates", "--after", "4", "--output", file.to_str().unwrap()];
+    assert_exit(&run(&double, &arguments), 66, "another store");
+    assert!(!file.exists());
 }
 
 fn opening() -> Step {

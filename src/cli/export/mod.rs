@@ -158,6 +158,8 @@ fn total(counts: &CountsBody<'_>, query: &ListQuery) -> Option<u64> {
 /// One run.
 struct Export {
     client: Client,
+    /// The store that the updates are of: those of two do not go into one file.
+    store_id: Option<String>,
     retry_for: Duration,
     target: Target,
     format: FileFormat,
@@ -179,6 +181,7 @@ impl Export {
         let task = Task { name: "export", noun, measure: Measure::Things, whole: None };
         Ok(Self {
             client,
+            store_id: None,
             retry_for: args.retry_for,
             format: args.format.unwrap_or(by_name),
             progress: Progress::new(is_quiet, task),
@@ -206,7 +209,10 @@ impl Export {
         after: u64,
     ) -> Result<FeedBody<'static>, ClientError> {
         let limit = Some(PAGE_UPDATES_MAX);
-        self.ask(async |client| client.feed(query, Some(after), limit, None).await).await
+        let page =
+            self.ask(async |client| client.feed(query, Some(after), limit, None).await).await?;
+        self.client.same_store(&mut self.store_id, &page)?;
+        Ok(page.body)
     }
 
     fn write(&mut self, rows: usize, bytes: Vec<u8>) -> Result<(), Failure> {
