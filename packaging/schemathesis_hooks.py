@@ -144,6 +144,8 @@ def read_a_while(response, **kwargs):
         # The last line may be cut.
         response._content = text[:text.rfind(b"\n") + 1]
         response._content_consumed = True
+        # What comes later on this connection would be taken for the answer to the next call.
+        response.raw.close()
         response.close()
 
 

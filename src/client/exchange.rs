@@ -105,7 +105,7 @@ impl Exchange {
         ClientError::Unavailable { url: redacted(self.url.as_str()), why: why.into() }
     }
 
-    /// Notes the store that an answer is of, if the server says it; an error if it was another before.
+    /// Notes the store that an answer is of, if the server says it; an error if it was another.
     pub fn same_store(
         &self,
         known: &mut Option<String>,
