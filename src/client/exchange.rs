@@ -109,14 +109,15 @@ impl Exchange {
     pub fn same_store(
         &self,
         known: &mut Option<String>,
-        found: Option<String>,
+        found: Option<&str>,
     ) -> Result<(), ClientError> {
-        let url = redacted(self.url.as_str());
-        match (known.as_ref(), found) {
-            (Some(known), Some(found)) if *known != found => {
-                return Err(ClientError::OtherStore { url, known: known.clone(), found });
+        match (known.as_deref(), found) {
+            (Some(known), Some(found)) if known != found => {
+                let (known, found) = (known.to_owned(), found.to_owned());
+                let url = redacted(self.url.as_str());
+                return Err(ClientError::OtherStore { url, known, found });
             }
-            (None, found) => *known = found,
+            (None, found) => *known = found.map(str::to_owned),
             // The same, or a server that does not say.
             _ => (),
         }
@@ -138,7 +139,7 @@ impl Exchange {
 
 impl Stream {
     /// The store that the events are of, if the server says it.
-    pub fn store_id(&self) -> Option<String> {
+    pub fn store_id(&self) -> Option<&str> {
         store_id(self.response.headers())
     }
 
@@ -164,7 +165,7 @@ impl Answered {
     }
 
     /// The store that the answer is of, if the server says it.
-    pub fn store_id(&self) -> Option<String> {
+    pub fn store_id(&self) -> Option<&str> {
         store_id(&self.headers)
     }
 
@@ -189,8 +190,8 @@ impl Answered {
     }
 }
 
-fn store_id(headers: &HeaderMap) -> Option<String> {
-    headers.get("store-id").and_then(|value| value.to_str().ok()).map(str::to_owned)
+fn store_id(headers: &HeaderMap) -> Option<&str> {
+    headers.get("store-id").and_then(|value| value.to_str().ok())
 }
 
 /// The URL without its password. It may be no URL at all, so that a password may hold anything:

@@ -242,7 +242,7 @@ impl Client {
         let call = self.exchange.call(Method::GET, &["v1", "updates"], &pairs);
         let call = call.timeout(ANSWER_TIMEOUT.saturating_add(wait.unwrap_or_default()));
         let answered = self.exchange.answer(call).await?;
-        let store_id = answered.store_id();
+        let store_id = answered.store_id().map(str::to_owned);
         Ok(FeedPage { body: answered.json()?, store_id })
     }
 
@@ -255,7 +255,7 @@ impl Client {
         known: &mut Option<String>,
         page: &FeedPage,
     ) -> Result<(), ClientError> {
-        self.exchange.same_store(known, page.store_id.clone())
+        self.exchange.same_store(known, page.store_id.as_deref())
     }
 
     /// Reads the feed from the seq `after` on (`None`: from now on), without an end.

@@ -33,15 +33,18 @@ pub fn reply(status: u16, body: &Value) -> Step {
     Step::Say(head.into_bytes())
 }
 
-/// The same, of the store that has this id.
-pub fn reply_of(store_id: &str, body: &Value) -> Step {
-    let body = body.to_string();
-    let head = format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
-         store-id: {store_id}\r\nconnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    Step::Say(head.into_bytes())
+/// The same answer, of the store that has this id.
+pub fn of_store(store_id: &str, answer: Step) -> Step {
+    let add = |mut bytes: Vec<u8>| {
+        let line_end = bytes.windows(2).position(|two| two == b"\r\n").unwrap() + 2;
+        bytes.splice(line_end..line_end, format!("store-id: {store_id}\r\n").into_bytes());
+        bytes
+    };
+    match answer {
+        Step::Say(bytes) => Step::Say(add(bytes)),
+        Step::SayAndStay(bytes) => Step::SayAndStay(add(bytes)),
+        Step::HangUp | Step::Restart => panic!("nobody answers"),
+    }
 }
 
 /// The place of the feed, for those who begin now.
@@ -52,15 +55,6 @@ pub fn place(seq: u64) -> Step {
 /// The head of a stream that ends with the connection, and its first bytes.
 pub fn stream(events: &str) -> Vec<u8> {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
-    format!("{head}{events}").into_bytes()
-}
-
-/// The same, of the store that has this id.
-pub fn stream_of(store_id: &str, events: &str) -> Vec<u8> {
-    let head = format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nstore-id: {store_id}\r\n\
-         connection: close\r\n\r\n"
-    );
     format!("{head}{events}").into_bytes()
 }
 

@@ -8,8 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::double::{
-    Double, Step, cut_stream, entry, event, gone, place, problem, reply, reply_of, stream,
-    stream_of,
+    Double, Step, cut_stream, entry, event, gone, of_store, place, problem, reply, stream,
 };
 use crate::server::{Server, Site, jobslate};
 
@@ -80,10 +79,10 @@ fn a_watch_of_what_is_gone_is_exit_code_66_and_names_what_is_held() {
 #[test]
 fn a_watch_that_meets_another_store_ends_and_claims_nothing() {
     let double = Double::new(vec![
-        Step::Say(stream_of("one", &event(&entry(5, "processing", "running")))),
+        of_store("one", Step::Say(stream(&event(&entry(5, "processing", "running"))))),
         // Of a server that does not say: it may be the same.
         Step::Say(stream(&event(&failed(6)))),
-        Step::SayAndStay(stream_of("two", &event(&failed(7)))),
+        of_store("two", Step::SayAndStay(stream(&event(&failed(7))))),
     ]);
     let output = run(&double, &["watch", "--after", "4", "--json"]);
     assert_exit(&output, 66, "another store");
@@ -94,14 +93,17 @@ fn a_watch_that_meets_another_store_ends_and_claims_nothing() {
 fn an_export_does_not_put_the_updates_of_two_stores_into_one_file() {
     let page = |seq: u64| json!({"updates": [failed(seq)], "next_after": seq, "as_of_seq": 6});
     let double = Double::new(vec![
-        reply_of("one", &page(5)),
+        of_store("one", reply(200, &page(5))),
         // Of a server that does not say: it may be the same.
         reply(200, &page(6)),
     ]);
     let output = run(&double, &["export", "updates", "--after", "4"]);
     assert_exit(&output, 0, "2 updates");
     assert_eq!(seqs(&output), [5, 6]);
-    let double = Double::new(vec![reply_of("one", &page(5)), reply_of("two", &page(6))]);
+    let double = Double::new(vec![
+        of_store("one", reply(200, &page(5))),
+        of_store("two", reply(200, &page(6))),
+    ]);
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("updates.ndjson");
     let arguments = ["export", "updates", "--after", "4", "--output", file.to_str().unwrap()];
