@@ -1,7 +1,7 @@
 //! Everything compared with everything: the proof that what is kept equals a scan.
 //!
-//! * tables: each record has its row in both indexes, and nothing else is in them; the stored
-//!   counts equal a scan; no record is newer than the fold mark;
+//! * tables: each record has its id in a run and its row in both indexes, and nothing else is in
+//!   them; the stored counts equal a scan; no record is newer than the fold mark;
 //! * tail: replaying its segments over the tables gives its records;
 //! * feed: its seqs run without a gap from the first held to the last durable one;
 //! * counts: the ones that readers get equal a scan of tail over tables;
@@ -16,14 +16,16 @@ use std::sync::Arc;
 use redb::{ReadableTable, ReadableTableMetadata};
 
 use super::codec::{
-    Mark, decode_expected, decode_kept, decode_mark, decode_number, decode_record, decode_segment,
+    Mark, decode_expected, decode_job, decode_kept, decode_mark, decode_number, decode_segment,
 };
+use super::ids::{Run, Runs, open_run};
+use super::jobs::Jobs;
 use super::reader::walk_feed;
 use super::schema::{
-    BY_PIPELINE, BY_STATUS, COUNTS, EXPECTED, FEED, JOBS, KEYS, KEYS_BY_AGE, MARK_KEY, META,
-    parse_counts_key, pipeline_prefix, seq_of, status_prefix, with_seq,
+    BY_PIPELINE, BY_STATUS, COUNTS, EXPECTED, FEED, KEYS, KEYS_BY_AGE, MARK_KEY, META, RECORDS,
+    RUNS, index_value, parse_counts_key, pipeline_prefix, seq_of, status_prefix, with_seq,
 };
-use super::tail::{Held, View, read_record, unreadable};
+use super::tail::{Held, View, unreadable};
 use crate::model::{Counts, Expectations, JobId, Operation, PipelineName};
 use crate::store::{CheckReport, StoreError};
 
@@ -32,7 +34,9 @@ use crate::store::{CheckReport, StoreError};
 /// # Errors
 /// [`StoreError::Failed`] if the file does not answer; damage is in the report.
 pub fn check(view: &View) -> Result<CheckReport, StoreError> {
-    let mut check = Check { view, report: CheckReport::default(), mark: mark(view)? };
+    // Those of the view may be older, if a fold was just committed.
+    let runs = Runs::load(&view.table(RUNS)?)?;
+    let mut check = Check { view, report: CheckReport::default(), mark: mark(view)?, runs };
     check.report.last_seq = view.as_of_seq;
     let in_tables = check.part(Check::tables)?;
     let in_tail = check.part(Check::tail)?;
@@ -56,6 +60,7 @@ struct Check<'a> {
     view: &'a View,
     report: CheckReport,
     mark: Mark,
+    runs: Runs,
 }
 
 impl Check<'_> {
@@ -74,43 +79,52 @@ impl Check<'_> {
         }
     }
 
-    /// Records against indexes. Returns the counts of a scan of the tables.
+    /// Records against indexes and ids. Returns the counts of a scan of the tables.
     fn tables(&mut self) -> Result<Counts, StoreError> {
         let view = self.view;
-        let jobs = view.table(JOBS)?;
         let (by_status, by_pipeline) = (view.table(BY_STATUS)?, view.table(BY_PIPELINE)?);
         let mut scanned = Counts::default();
         let mut rows = 0;
-        for row in jobs.iter().map_err(unreadable)? {
+        for row in view.table(RECORDS)?.iter().map_err(unreadable)? {
             let (key, value) = row.map_err(unreadable)?;
-            let (key, value) = (key.value(), value.value());
             rows += 1;
-            let shown = String::from_utf8_lossy(key).escape_debug().to_string();
-            let record = match decode_record(key, value) {
-                Ok(record) => record,
+            let slot = seq_of(key.value()).unwrap_or(u64::MAX);
+            let (job_id, record) = match decode_job(key.value(), value.value()) {
+                Ok(job) => job,
                 Err(broken) => {
-                    self.report.note(format!("jobs, {shown}: {}", broken.0));
+                    self.report.note(format!("records, slot {slot}: {}", broken.0));
                     continue;
                 }
             };
             if record.seq > self.mark.last_seq {
-                self.report.note(format!("jobs, {shown}: seq {} is above the mark", record.seq));
+                self.report
+                    .note(format!("records, {job_id:?}: seq {} is above the mark", record.seq));
             }
             scanned.add(&record.pipeline, record.status, 1);
+            if self.runs.slot(&view.snapshot, job_id.as_str())? != Some(slot) {
+                self.report.note(format!("ids: {job_id:?} is not at its slot {slot}"));
+            }
             let status_key = with_seq(status_prefix(record.status), record.seq);
             let prefix = pipeline_prefix(&record.pipeline, record.status);
             let pipeline_key = with_seq(prefix, record.seq);
+            let place = index_value(slot, &job_id);
             for (name, index, index_key) in
                 [("by_status", &by_status, status_key), ("by_pipeline", &by_pipeline, pipeline_key)]
             {
                 let row = index.get(index_key.as_slice()).map_err(unreadable)?;
-                if row.is_none_or(|row| row.value() != key) {
-                    self.report.note(format!("{name}: no row for {shown}"));
+                if row.is_none_or(|row| row.value() != place) {
+                    self.report.note(format!("{name}: no row for {job_id:?}"));
                 }
             }
         }
-        for (name, index) in [("by_status", &by_status), ("by_pipeline", &by_pipeline)] {
-            let length = index.len().map_err(unreadable)?;
+        let length = |run: &Run| -> Result<u64, StoreError> {
+            open_run(&view.snapshot, run.number)?.len().map_err(unreadable)
+        };
+        let ids = self.runs.iter().map(length).sum::<Result<u64, StoreError>>()?;
+        let indexes = [by_status, by_pipeline].map(|index| index.len().map_err(unreadable));
+        let lengths = [Ok(ids)].into_iter().chain(indexes);
+        for (name, length) in ["ids", "by_status", "by_pipeline"].into_iter().zip(lengths) {
+            let length = length?;
             if length != rows {
                 self.report.note(format!("{name}: {length} rows for {rows} jobs"));
             }
@@ -123,7 +137,7 @@ impl Check<'_> {
 
     /// Replays the segments of the tail over the tables. Returns the records that they give.
     fn tail(&mut self) -> Result<HashMap<JobId, Held>, StoreError> {
-        let jobs = self.view.table(JOBS)?;
+        let jobs = Jobs::open(&self.view.snapshot, &self.runs)?;
         let mut replayed: HashMap<JobId, Held> = HashMap::new();
         let mut expectations = stored_expectations(self.view)?;
         for generation in self.view.generations.iter().rev() {
@@ -139,7 +153,7 @@ impl Check<'_> {
                     let Some(job_id) = operation.job_id() else { continue };
                     let before = match replayed.remove(job_id) {
                         Some(held) => held,
-                        None => read_record(&jobs, job_id)?,
+                        None => jobs.record(job_id)?,
                     };
                     let before = before.map(Arc::unwrap_or_clone);
                     let after = operation.apply(before, segment.updated_at);
@@ -155,7 +169,7 @@ impl Check<'_> {
             let is_later = is_later(held.as_ref(), self.view.as_of_seq);
             let is_same = held.as_ref() == Some(record)
                 // A stale change of a job leaves no record in the tail.
-                || held.is_none() && read_record(&jobs, job_id)? == *record;
+                || held.is_none() && jobs.record(job_id)? == *record;
             if !is_later && !is_same {
                 self.report.note(format!("tail, {job_id:?}: the journal gives another record"));
             }
@@ -180,9 +194,9 @@ impl Check<'_> {
         mut scanned: Counts,
         in_tail: &HashMap<JobId, Held>,
     ) -> Result<(), StoreError> {
-        let jobs = self.view.table(JOBS)?;
+        let jobs = Jobs::open(&self.view.snapshot, &self.runs)?;
         for (job_id, record) in in_tail {
-            if let Some(old) = read_record(&jobs, job_id)? {
+            if let Some(old) = jobs.record(job_id)? {
                 scanned.remove(&old.pipeline, old.status).map_err(|error| {
                     let (table, key) = ("counts", job_id.to_string());
                     StoreError::CorruptRecord { table, key, what: error.to_string() }

@@ -1,26 +1,22 @@
 //! The folder thread: it writes a generation of the tail into the tables, in one transaction.
 //!
-//! Jobs go in the order of their ids and index rows in the order of their keys, so that a fold of
-//! many jobs writes each page once. The transaction ends with the mark "folded through batch N"; a
+//! Rows go in the order of their keys, so that a fold of many jobs writes each page once. The transaction ends with the mark "folded through batch N"; a
 //! crash before its commit leaves the old tables and the whole journal.
 
+mod jobs;
 mod timeline;
-
-use std::collections::BTreeMap;
 
 use redb::{Database, ReadableTable, Table, WriteTransaction};
 
 use super::age::AgeClock;
 use super::codec::{
-    Mark, decode_feed_block, decode_kept, decode_mark, decode_number, decode_record,
-    encode_expected, encode_feed_block, encode_kept, encode_mark, encode_number, encode_record,
+    Mark, decode_feed_block, decode_kept, decode_mark, encode_expected, encode_feed_block,
+    encode_kept, encode_mark,
 };
-use super::schema::{
-    BY_PIPELINE, BY_STATUS, COUNTS, EXPECTED, FEED, JOBS, KEYS, KEYS_BY_AGE, MARK_KEY, META,
-    counts_key, pipeline_prefix, seq_of, status_prefix, with_seq,
-};
+use super::ids::{Merges, Runs};
+use super::schema::{EXPECTED, FEED, KEYS, KEYS_BY_AGE, MARK_KEY, META, seq_of};
 use super::tail::{Appendix, Content, Generation, unreadable};
-use crate::model::{JobId, JobRecord, PipelineName, Status, TimestampMs};
+use crate::model::TimestampMs;
 use crate::store::{StoreError, StoreOptions};
 
 /// Folds `generation` into the tables. Blocks for one or two syncs.
@@ -32,7 +28,8 @@ pub fn fold(
     generation: &Generation,
     options: &StoreOptions,
     age: &AgeClock,
-) -> Result<Mark, StoreError> {
+    ids: (&Runs, &mut Merges),
+) -> Result<(Mark, Runs), StoreError> {
     let content = generation.read();
     let Some(last) = content.segments.last() else {
         unreachable!("only a generation with a segment is folded");
@@ -43,7 +40,7 @@ pub fn fold(
     let mut mark = read_mark(&txn)?;
     let first = content.segments.first().map_or(0, |it| it.batch_no);
     assert_eq!(first, mark.batch_no + 1, "a fold goes on where the last one ended");
-    fold_jobs(&txn, &content)?;
+    let runs = jobs::fold_jobs(&txn, &content, ids.0, ids.1)?;
     timeline::fold(&txn, &content.timeline, options.timeline_rows_max)?;
     fold_expected(&txn, &content)?;
     let now = age.now(last.updated_at);
@@ -54,7 +51,7 @@ pub fn fold(
     mark.updated_at = last.updated_at.0;
     put(&mut open(&txn, META)?, MARK_KEY, &encode_mark(MARK_KEY, &mark))?;
     txn.commit().map_err(unreadable)?;
-    Ok(mark)
+    Ok((mark, runs))
 }
 
 type Definition = redb::TableDefinition<'static, &'static [u8], &'static [u8]>;
@@ -76,81 +73,6 @@ fn read_mark(txn: &WriteTransaction) -> Result<Mark, StoreError> {
     let meta = open(txn, META)?;
     let Some(value) = meta.get(MARK_KEY).map_err(unreadable)? else { return Ok(Mark::default()) };
     decode_mark(MARK_KEY, value.value()).map_err(|it| it.at("meta", MARK_KEY))
-}
-
-/// Index rows and counts that the new records change.
-#[derive(Default)]
-struct IndexChanges {
-    by_status: Vec<(Vec<u8>, Option<JobId>)>,
-    by_pipeline: Vec<(Vec<u8>, Option<JobId>)>,
-    counts: BTreeMap<(PipelineName, Status), i64>,
-}
-
-impl IndexChanges {
-    /// `job_id` stands for a row to add, `None` for one to remove.
-    fn note(&mut self, record: &JobRecord, job_id: Option<JobId>) {
-        let status = with_seq(status_prefix(record.status), record.seq);
-        let pipeline = with_seq(pipeline_prefix(&record.pipeline, record.status), record.seq);
-        let count = self.counts.entry((record.pipeline.clone(), record.status)).or_default();
-        *count += if job_id.is_some() { 1 } else { -1 };
-        self.by_status.push((status, job_id.clone()));
-        self.by_pipeline.push((pipeline, job_id));
-    }
-}
-
-fn fold_jobs(txn: &WriteTransaction, content: &Content) -> Result<(), StoreError> {
-    let mut jobs = open(txn, JOBS)?;
-    let mut changes = IndexChanges::default();
-    let mut sorted: Vec<_> = content.records.iter().collect();
-    sorted.sort_unstable_by_key(|(job_id, _)| *job_id);
-    for (job_id, held) in sorted {
-        let key = job_id.as_str().as_bytes();
-        let old = match held {
-            Some(record) => {
-                changes.note(record, Some(job_id.clone()));
-                jobs.insert(key, encode_record(key, record).as_slice())
-            }
-            None => jobs.remove(key),
-        };
-        if let Some(old) = old.map_err(unreadable)? {
-            let old = decode_record(key, old.value()).map_err(|it| it.at("jobs", key))?;
-            changes.note(&old, None);
-        }
-    }
-    drop(jobs);
-    fold_index(&mut open(txn, BY_STATUS)?, changes.by_status)?;
-    fold_index(&mut open(txn, BY_PIPELINE)?, changes.by_pipeline)?;
-    let mut counts = open(txn, COUNTS)?;
-    for ((pipeline, status), change) in changes.counts {
-        let key = counts_key(&pipeline, status);
-        let old = match counts.get(key.as_slice()).map_err(unreadable)? {
-            Some(value) => {
-                decode_number(&key, value.value()).map_err(|it| it.at("counts", &key))?
-            }
-            None => 0,
-        };
-        let new = old.checked_add_signed(change);
-        match new.expect("a count never falls below zero") {
-            0 => take(&mut counts, &key)?,
-            new => put(&mut counts, &key, &encode_number(&key, new))?,
-        }
-    }
-    Ok(())
-}
-
-fn fold_index(
-    rows: &mut Rows<'_>,
-    mut changes: Vec<(Vec<u8>, Option<JobId>)>,
-) -> Result<(), StoreError> {
-    // A seq belongs to one record, so no key is both added and removed.
-    changes.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-    for (key, job_id) in changes {
-        match job_id {
-            Some(job_id) => put(rows, &key, job_id.as_str().as_bytes())?,
-            None => take(rows, &key)?,
-        }
-    }
-    Ok(())
 }
 
 fn fold_expected(txn: &WriteTransaction, content: &Content) -> Result<(), StoreError> {

@@ -10,6 +10,7 @@ use redb::Database;
 use super::age::AgeClock;
 use super::codec::Mark;
 use super::fold::fold;
+use super::ids::Merges;
 use super::tail::{Generation, Tail};
 use crate::store::{OpenHooks, StoreError, StoreOptions};
 
@@ -158,14 +159,17 @@ fn run(
 ) {
     // Ends the waiting of the writer, whatever ends the thread.
     let _guard = EndGuard { shared };
+    let mut merges = Merges::default();
     for generation in generations {
         let begin = Instant::now();
-        let folded = fold(&work.tables, &generation, &work.options, &work.age);
+        let ids = (&work.tail.runs(), &mut merges);
+        let folded = fold(&work.tables, &generation, &work.options, &work.age, ids);
         let fold_ms = begin.elapsed().as_secs_f64() * 1000.0;
         let is_failed = folded.is_err();
-        if !is_failed {
-            work.tail.drop_folded();
-        }
+        let folded = folded.map(|(mark, runs)| {
+            work.tail.drop_folded(runs);
+            mark
+        });
         let mut state = shared.lock();
         match folded {
             Ok(mark) => {

@@ -19,12 +19,14 @@ use super::directory::{
 };
 use super::disk::{Disk, DiskCounters, Hold};
 use super::folder::{FoldWork, Folder};
+use super::ids::Runs;
 use super::journal::Journal;
+use super::raise::raise;
 use super::reader::RedbReader;
-use super::schema::{IDENTITY, IDENTITY_KEY, JOBS, OF_TABLES, SEGMENTS};
-use super::tail::{Base, Publication, Tail, read_record, unreadable};
+use super::schema::{IDENTITY, IDENTITY_KEY, OF_TABLES, RECORDS, RUNS, SEGMENTS};
+use super::tail::{Base, Publication, Tail, unreadable};
 use super::writer::{RedbWriter, appendix};
-use crate::model::{Expectations, TimestampMs};
+use crate::model::TimestampMs;
 use crate::store::{OpenError, OpenHooks, Sides, StoreError, StoreOptions};
 
 /// The journal's part of the page cache: its pages are written once and not read again.
@@ -57,14 +59,22 @@ pub fn open(options: StoreOptions, hooks: OpenHooks) -> Result<Sides, OpenError>
     let journal =
         Journal::new(journal, options.trim_segments_max).map_err(|it| closed(&path, it))?;
     let tables = Arc::new(tables);
-    let (tail, mark) = restore(&directory, &journal, &tables, &hooks, format)?;
-    for (name, hold) in [JOURNAL, TABLES].into_iter().zip(holds) {
-        hold.release().map_err(|error| failed(&directory.path_of(name), error))?;
-    }
+    let release = || {
+        let mut holds = [JOURNAL, TABLES].into_iter().zip(&holds);
+        holds.try_for_each(|(name, hold)| {
+            hold.release().map_err(|error| failed(&directory.path_of(name), error))
+        })
+    };
+    let mark = agree(&directory, &journal, &tables)?;
     if format < FORMAT_VERSION {
-        make_tables(&tables, None).map_err(|it| failed(&directory.path_of(TABLES), it))?;
+        // Before anything is changed, every segment is read once.
+        journal.replay(mark.batch_no, |_, _, _| Ok(())).map_err(|it| closed(&path, it))?;
+        release()?;
+        raise(&tables).map_err(|it| closed(&directory.path_of(TABLES), it))?;
         directory.raise_format(&store_id)?;
     }
+    let tail = restore(&directory, &journal, &tables, &hooks, mark)?;
+    release()?;
     let (tail, directory) = (Arc::new(tail), Arc::new(directory));
     let age = Arc::new(AgeClock::default());
     let work = FoldWork { tables, tail: tail.clone(), options: options.clone(), age: age.clone() };
@@ -117,7 +127,7 @@ impl Files {
         let files = Self::with(directory, options, |name| directory.create_file(name))?;
         make_journal(&files.journal, store_id)
             .map_err(|it| failed(&directory.path_of(JOURNAL), it))?;
-        make_tables(&files.tables, Some(store_id))
+        make_tables(&files.tables, store_id)
             .map_err(|it| failed(&directory.path_of(TABLES), it))?;
         for hold in &files.holds {
             hold.release().map_err(|error| failed(&options.directory, error))?;
@@ -170,16 +180,13 @@ fn make_journal(db: &Database, store_id: &str) -> Result<(), redb::Error> {
     Ok(txn.commit()?)
 }
 
-/// Makes the tables that are missing; with the identity of a new store, or in an older one.
-fn make_tables(db: &Database, store_id: Option<&str>) -> Result<(), redb::Error> {
+fn make_tables(db: &Database, store_id: &str) -> Result<(), redb::Error> {
     let mut txn = db.begin_write()?;
     txn.set_quick_repair(true);
     for definition in OF_TABLES {
         txn.open_table(definition)?;
     }
-    if let Some(store_id) = store_id {
-        write_identity(&txn, store_id)?;
-    }
+    write_identity(&txn, store_id)?;
     Ok(txn.commit()?)
 }
 
@@ -253,43 +260,51 @@ fn closed(path: &Path, error: StoreError) -> OpenError {
     }
 }
 
-/// The tail as it was: what the tables have, and the journal's segments after their mark.
-fn restore(
+/// How far the tables reach, and that the journal goes on from there.
+fn agree(
     directory: &Directory,
     journal: &Journal,
     tables: &Arc<Database>,
-    hooks: &OpenHooks,
-    format: u32,
-) -> Result<(Tail, Mark), OpenError> {
-    let tables_path = directory.path_of(TABLES);
-    let in_tables = |error| closed(&tables_path, error);
-    let tail = Tail::new(tables.clone(), Base::default());
-    let view = tail.view().map_err(in_tables)?;
-    let mark = mark(&view).map_err(in_tables)?;
-    let counts = stored_counts(&view).map_err(in_tables)?;
-    let expectations = match format {
-        // It has no such table yet.
-        1 => Expectations::default(),
-        _ => stored_expectations(&view).map_err(in_tables)?,
-    };
-    let jobs = view.table(JOBS).and_then(|jobs| jobs.len().map_err(unreadable));
-    let jobs = jobs.map_err(in_tables)?;
-    if counts.total() != jobs {
-        let what = format!("it counts {} jobs and holds {jobs}", counts.total());
-        return Err(damaged(&tables_path, &what, WAY_BACK));
-    }
-    drop(view);
-    let journal_path = directory.path_of(JOURNAL);
+) -> Result<Mark, OpenError> {
+    let view = Tail::new(tables.clone(), Base::default()).view();
+    let mark = view.and_then(|view| mark(&view));
+    let mark = mark.map_err(|error| closed(&directory.path_of(TABLES), error))?;
     let (first, last) = (journal.first(), journal.last());
     if last < mark.batch_no || first > mark.batch_no + 1 {
         let what = format!(
             "it holds the batches {first} to {last}, the tables were folded through {}",
             mark.batch_no
         );
-        return Err(damaged(&journal_path, &what, WAY_BACK));
+        return Err(damaged(&directory.path_of(JOURNAL), &what, WAY_BACK));
     }
+    Ok(mark)
+}
+
+/// What the tables have, before the journal is replayed.
+fn base(tables: &Arc<Database>, mark: Mark) -> Result<Base, StoreError> {
+    let view = Tail::new(tables.clone(), Base::default()).view()?;
+    let (counts, expectations) = (stored_counts(&view)?, stored_expectations(&view)?);
+    let jobs = view.table(RECORDS)?.len().map_err(unreadable)?;
+    if counts.total() != jobs {
+        let what = format!("they count {} jobs and hold {jobs}", counts.total());
+        return Err(StoreError::CorruptRecord { table: "counts", key: "total".to_owned(), what });
+    }
+    let runs = Runs::load(&view.table(RUNS)?)?;
     let (last_seq, updated_at) = (mark.last_seq, TimestampMs(mark.updated_at));
-    let tail = Tail::new(tables.clone(), Base { counts, expectations, last_seq, updated_at });
+    Ok(Base { counts, expectations, last_seq, updated_at, runs })
+}
+
+/// The tail as it was: what the tables have, and the journal's segments after their mark.
+fn restore(
+    directory: &Directory,
+    journal: &Journal,
+    tables: &Arc<Database>,
+    hooks: &OpenHooks,
+    mark: Mark,
+) -> Result<Tail, OpenError> {
+    let base = base(tables, mark).map_err(|error| closed(&directory.path_of(TABLES), error))?;
+    let tail = Tail::new(tables.clone(), base);
+    let last = journal.last();
     let (mut batch_no, mut last_seq) = (mark.batch_no, mark.last_seq);
     let (total, from) = ((last - mark.batch_no).max(1), mark.batch_no);
     let replayed = journal.replay(mark.batch_no, |number, segment, bytes| {
@@ -305,8 +320,8 @@ fn restore(
         (hooks.progress)(70 + done.min(30));
         replay(&tail, number, segment, bytes)
     });
-    replayed.map_err(|error| closed(&journal_path, error))?;
-    Ok((tail, mark))
+    replayed.map_err(|error| closed(&directory.path_of(JOURNAL), error))?;
+    Ok(tail)
 }
 
 fn corrupt(batch_no: u64, what: String) -> StoreError {
@@ -321,13 +336,13 @@ fn replay(
     bytes: Arc<[u8]>,
 ) -> Result<(), StoreError> {
     let view = tail.view()?;
-    let jobs = view.table(JOBS)?;
+    let jobs = view.jobs()?;
     let mut records = std::collections::HashMap::new();
     for operation in &segment.operations {
         let Some(job_id) = operation.job_id() else { continue };
         let before = match records.remove(job_id).or_else(|| view.tail_record(job_id)) {
             Some(held) => held,
-            None => read_record(&jobs, job_id)?,
+            None => jobs.record(job_id)?,
         };
         if before.as_ref().map(|it| it.status) != operation.previous() {
             let what = format!("seq {} does not follow the status in the tables", operation.seq());
@@ -336,7 +351,8 @@ fn replay(
         let after = operation.apply(before.map(Arc::unwrap_or_clone), segment.updated_at);
         records.insert(job_id.clone(), after.map(Arc::new));
     }
-    drop((jobs, view));
+    drop(jobs);
+    drop(view);
     // A stale change leaves the record as it was, and in the tables.
     records.retain(|_, held| held.as_ref().is_none_or(|it| it.seq >= segment.first_seq));
     let appendix = appendix(batch_no, &segment, bytes);

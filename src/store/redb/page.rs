@@ -3,7 +3,7 @@
 //! | order | driven by |
 //! | --- | --- |
 //! | newest, oldest | pipeline and status, or status: the tail's streams and the index tables |
-//! | id | the ids: the tail's sorted runs and the table of jobs, from the prefix on |
+//! | id | the ids: the sorted runs of the tail and of the tables, from the prefix on |
 //!
 //! `updated_at` rises with seq, so a time window is a range of seqs, found by a search. A page
 //! examines at most `scan_max` entries and may end short.

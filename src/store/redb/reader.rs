@@ -12,8 +12,8 @@ use super::directory::Directory;
 use super::disk::DiskCounters;
 use super::folder::FolderStatus;
 use super::page::page;
-use super::schema::{FEED, JOBS, KEYS, seq_of};
-use super::tail::{Appendix, Held, Tail, View, read_record, unreadable};
+use super::schema::{FEED, KEYS, seq_of};
+use super::tail::{Appendix, Held, Tail, View, unreadable};
 use super::timeline::timeline;
 use crate::model::{
     Counts, Expectations, FeedPage, JobId, JobRecord, Kinds, Lookup, Operation, Page, PageQuery,
@@ -43,10 +43,10 @@ impl ReadStore for RedbReader {
 
     fn lookup(&self, job_ids: &[JobId]) -> Result<Lookup, StoreError> {
         let (view, held) = self.tail.view_of(job_ids)?;
-        let jobs = view.table(JOBS)?;
+        let jobs = view.jobs()?;
         let record = |(job_id, held): (&JobId, Option<Held>)| match held {
             Some(held) => Ok(held),
-            None => read_record(&jobs, job_id),
+            None => jobs.record(job_id),
         };
         let records = job_ids.iter().zip(held).map(record).collect::<Result<_, _>>()?;
         Ok(Lookup { records, as_of_seq: view.as_of_seq })

@@ -4,9 +4,12 @@
 //! keys are big-endian, so that their bytes sort as the numbers do. Names hold no zero byte, so a
 //! zero byte ends them.
 
-use redb::TableDefinition;
+use redb::{ReadOnlyTable, TableDefinition};
 
-use crate::model::{PipelineName, Resolution, Status};
+use crate::model::{JobId, PipelineName, Resolution, Status};
+
+/// A table of a snapshot.
+pub type SnapshotTable = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
@@ -15,12 +18,17 @@ type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
 pub const SEGMENTS: Table = TableDefinition::new("segments");
 /// Both files: one row. Key: `identity`. Value: format version and store id.
 pub const IDENTITY: Table = TableDefinition::new("identity");
-/// tables.redb: one row per job, changed by folds. Key: job id. Value: a sealed record.
-pub const JOBS: Table = TableDefinition::new("jobs");
-/// tables.redb: one row per job. Key: status, zero, seq of the record. Value: job id, plain:
-/// whoever reads it reads the record too, and compares.
+/// tables.redb: one row per job, changed by folds. Key: the job's slot, a number that it got when it
+/// was first folded and that is never given again, so jobs that begin together stand together.
+/// Value: job id and record, sealed.
+pub const RECORDS: Table = TableDefinition::new("records");
+/// tables.redb: one row per run of ids. Key: its number (4 bytes). Value: its level, how many ids were
+/// written into it, its filter; sealed. The run itself is a table `ids_NUMBER` with a row per job.
+/// Key: job id. Value: slot, plain: whoever reads it reads the record too, and compares.
+pub const RUNS: Table = TableDefinition::new("runs");
+/// tables.redb: one row per job. Key: status, zero, seq of the record. Value: slot and job id, plain.
 pub const BY_STATUS: Table = TableDefinition::new("by_status");
-/// tables.redb: one row per job. Key: pipeline, zero, status, zero, seq. Value: job id, plain.
+/// tables.redb: one row per job. Key: pipeline, zero, status, zero, seq. Value: slot and job id, plain.
 pub const BY_PIPELINE: Table = TableDefinition::new("by_pipeline");
 /// tables.redb: rows are added at the end and trimmed at the front. Key: first seq of the block.
 /// Value: segments in a row, compressed.
@@ -38,17 +46,30 @@ pub const EXPECTED: Table = TableDefinition::new("expected");
 pub const KEYS: Table = TableDefinition::new("keys");
 /// tables.redb: one row per kept answer. Key: ordinal. Value: the idempotency key, plain.
 pub const KEYS_BY_AGE: Table = TableDefinition::new("keys_by_age");
-/// tables.redb: two rows. Key: `mark`. Value: how far the journal is folded. Key: `timeline`.
-/// Value: the size of the timeline; missing before the first fold.
+/// tables.redb: three rows. Key: `mark`. Value: how far the journal is folded. Key: `timeline`.
+/// Value: the size of the timeline; missing before the first fold. Key: `slots`. Value: the next slot;
+/// missing before the first job.
 pub const META: Table = TableDefinition::new("meta");
 
 pub const IDENTITY_KEY: &[u8] = b"identity";
 pub const MARK_KEY: &[u8] = b"mark";
 pub const TIMELINE_KEY: &[u8] = b"timeline";
+pub const SLOTS_KEY: &[u8] = b"slots";
 
 /// All tables of tables.redb, besides [`IDENTITY`].
-pub const OF_TABLES: [Table; 10] =
-    [JOBS, BY_STATUS, BY_PIPELINE, FEED, COUNTS, TIMELINE, EXPECTED, KEYS, KEYS_BY_AGE, META];
+pub const OF_TABLES: [Table; 11] = [
+    RECORDS,
+    RUNS,
+    BY_STATUS,
+    BY_PIPELINE,
+    FEED,
+    COUNTS,
+    TIMELINE,
+    EXPECTED,
+    KEYS,
+    KEYS_BY_AGE,
+    META,
+];
 
 /// A part of the timeline that is bounded by itself: steps of one length, of all pipelines together
 /// or of each alone.
@@ -153,4 +174,16 @@ pub fn with_seq(mut prefix: Vec<u8>, seq: u64) -> Vec<u8> {
 /// The seq at the end of an index row; `None` if the key is too short.
 pub fn seq_of(key: &[u8]) -> Option<u64> {
     key.last_chunk().map(|bytes| u64::from_be_bytes(*bytes))
+}
+
+/// `slot job_id`: the value of an index row.
+pub fn index_value(slot: u64, job_id: &JobId) -> Vec<u8> {
+    [slot.to_be_bytes().as_slice(), job_id.as_str().as_bytes()].concat()
+}
+
+/// Slot and job of an index row; `None` if the value is not one.
+pub fn parse_index_value(value: &[u8]) -> Option<(u64, JobId)> {
+    let (slot, job_id) = value.split_first_chunk()?;
+    let job_id = JobId::parse(std::str::from_utf8(job_id).ok()?).ok()?;
+    Some((u64::from_be_bytes(*slot), job_id))
 }

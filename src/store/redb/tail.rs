@@ -15,13 +15,14 @@ mod index;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition};
+use redb::{Database, ReadTransaction, ReadableDatabase, TableDefinition};
 
 pub use generation::{Appendix, Content, Generation, Held, Publication, Tallies};
 pub use index::Row;
 
-use super::codec::decode_record;
-use super::schema::JOBS;
+use super::ids::Runs;
+use super::jobs::Jobs;
+use super::schema::SnapshotTable;
 use crate::model::{Counts, Expectations, JobId, JobRecord, Miscounted, TimestampMs};
 use crate::store::StoreError;
 
@@ -42,6 +43,9 @@ struct Present {
     updated_at: TimestampMs,
     /// `None` once the store is closed.
     tables: Option<Arc<Database>>,
+    /// The runs of ids that the tables have; or had before the fold that was just committed, whose
+    /// jobs are still in the tail.
+    runs: Runs,
 }
 
 /// What the tables have, before the journal is replayed.
@@ -51,6 +55,7 @@ pub struct Base {
     pub expectations: Expectations,
     pub last_seq: u64,
     pub updated_at: TimestampMs,
+    pub runs: Runs,
 }
 
 impl Tail {
@@ -64,6 +69,7 @@ impl Tail {
             last_seq: base.last_seq,
             updated_at: base.updated_at,
             tables: Some(tables),
+            runs: base.runs,
         };
         Self { present: RwLock::new(present) }
     }
@@ -110,10 +116,19 @@ impl Tail {
         Some(folding)
     }
 
-    /// Drops the folding generation: the tables have it now.
-    pub fn drop_folded(&self) {
+    /// Drops the folding generation: the tables have it now, with its ids in `runs`.
+    pub fn drop_folded(&self, runs: Runs) {
+        let mut present = self.write();
+        present.runs = runs;
+        let folded = present.folding.take();
+        drop(present);
         // Freed after the lock: dropping 200,000 records takes milliseconds.
-        let _folded = self.write().folding.take();
+        drop(folded);
+    }
+
+    /// The runs of ids that the tables have.
+    pub fn runs(&self) -> Runs {
+        self.read().runs.clone()
     }
 
     /// Jobs, updates and bytes of both generations.
@@ -186,8 +201,9 @@ impl Tail {
         let tables = present.tables.as_ref();
         let tables = tables.ok_or_else(|| StoreError::Failed("the store is closed".to_owned()))?;
         let snapshot = tables.begin_read().map_err(unreadable)?;
+        let runs = present.runs.clone();
         drop(present);
-        read_record(&open_table(&snapshot, JOBS)?, job_id)
+        Jobs::open(&snapshot, &runs)?.record(job_id)
     }
 
     /// Takes the tables away from the readers, to close them.
@@ -209,6 +225,7 @@ impl Present {
             expectations: self.expectations.clone(),
             generations: std::iter::once(self.active.clone()).chain(folding).collect(),
             snapshot,
+            runs: self.runs.clone(),
         })
     }
 }
@@ -223,10 +240,8 @@ pub struct View {
     /// The newest first.
     pub generations: Vec<Arc<Generation>>,
     pub snapshot: ReadTransaction,
+    pub runs: Runs,
 }
-
-/// A table of a snapshot.
-pub type SnapshotTable = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 impl View {
     pub fn table(
@@ -234,6 +249,14 @@ impl View {
         definition: TableDefinition<'static, &'static [u8], &'static [u8]>,
     ) -> Result<SnapshotTable, StoreError> {
         open_table(&self.snapshot, definition)
+    }
+
+    /// The jobs of the tables.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] if the tables do not answer.
+    pub fn jobs(&self) -> Result<Jobs<'_>, StoreError> {
+        Jobs::open(&self.snapshot, &self.runs)
     }
 
     /// What the tail has of a job; it may be newer than `as_of_seq`. `None`: the tables may know.
@@ -244,38 +267,28 @@ impl View {
     /// The record of a job.
     ///
     /// # Errors
-    /// As for [`read_record`].
+    /// As for [`Jobs::record`].
     pub fn record(
         &self,
-        jobs: &SnapshotTable,
+        jobs: &Jobs<'_>,
         job_id: &JobId,
     ) -> Result<Option<Arc<JobRecord>>, StoreError> {
         match self.tail_record(job_id) {
             Some(held) => Ok(held),
-            None => read_record(jobs, job_id),
+            None => jobs.record(job_id),
         }
     }
 }
 
-fn open_table(
+/// A table of a snapshot.
+///
+/// # Errors
+/// [`StoreError::Failed`] if the tables do not answer.
+pub fn open_table(
     snapshot: &ReadTransaction,
     definition: TableDefinition<'static, &'static [u8], &'static [u8]>,
 ) -> Result<SnapshotTable, StoreError> {
     snapshot.open_table(definition).map_err(unreadable)
-}
-
-/// A record of the tables.
-///
-/// # Errors
-/// [`StoreError::Failed`] if the file does not answer, `CorruptRecord` if it answers wrongly.
-pub fn read_record(
-    jobs: &SnapshotTable,
-    job_id: &JobId,
-) -> Result<Option<Arc<JobRecord>>, StoreError> {
-    let key = job_id.as_str().as_bytes();
-    let Some(value) = jobs.get(key).map_err(unreadable)? else { return Ok(None) };
-    let record = decode_record(key, value.value()).map_err(|it| it.at("jobs", key))?;
-    Ok(Some(Arc::new(record)))
 }
 
 pub fn unreadable(error: impl std::fmt::Display) -> StoreError {

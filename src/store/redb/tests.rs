@@ -1,14 +1,15 @@
 //! What is kept for a time, what a check finds, and the races of the folder.
 
 mod format;
+mod ids;
 mod timeline;
 
 use std::time::Duration;
 
-use redb::{Database, ReadableTable, TableDefinition};
+use redb::{Database, ReadableTable, TableDefinition, WriteTransaction};
 
 use super::schema::{
-    BY_PIPELINE, BY_STATUS, COUNTS, FEED, JOBS, KEYS, KEYS_BY_AGE, TIMELINE, counts_key,
+    BY_PIPELINE, BY_STATUS, COUNTS, FEED, KEYS, KEYS_BY_AGE, RECORDS, TIMELINE, counts_key,
 };
 use crate::model::{
     IdempotencyKey, JobId, Operation, PipelineName, Request, Status, Tally, TimestampMs, Update,
@@ -41,6 +42,16 @@ fn append(write: &mut dyn WriteStore, number: u64, now: u64) {
 
 fn has_key(read: &dyn ReadStore, number: u64, now: u64) -> bool {
     read.kept_answer(&format!("key-{number}"), TimestampMs(now)).unwrap().is_some()
+}
+
+fn run(name: &'static str) -> Table {
+    TableDefinition::new(name)
+}
+
+/// Damages the record of the second job.
+fn spoil_job_1(txn: &WriteTransaction) {
+    let slot = 1_u64.to_be_bytes();
+    txn.open_table(RECORDS).unwrap().insert(&slot[..], &b"not a record"[..]).unwrap();
 }
 
 #[test]
@@ -127,14 +138,20 @@ type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
 #[test]
 fn a_check_finds_each_damage() {
-    let damages: [(&str, Damage); 11] = [
+    let damages: [(&str, Damage); 13] = [
         ("by_status: no row", |txn| remove_first(txn, BY_STATUS)),
         ("by_pipeline: no row", |txn| remove_first(txn, BY_PIPELINE)),
         ("by_status: 4 rows", |txn| {
             txn.open_table(BY_STATUS).unwrap().insert(&b"x\0 12345678"[..], &b"job"[..]).unwrap();
         }),
-        ("the checksum does not match", |txn| {
-            txn.open_table(JOBS).unwrap().insert(&b"job-1"[..], &b"not a record"[..]).unwrap();
+        ("the checksum does not match", spoil_job_1),
+        ("ids: \"job-0\" is not at its slot 0", |txn| remove_first(txn, run("ids_0000000001"))),
+        ("ids: \"job-1\" is not at its slot 1", |txn| {
+            let other = 0_u64.to_be_bytes();
+            txn.open_table(run("ids_0000000001"))
+                .unwrap()
+                .insert(&b"job-1"[..], &other[..])
+                .unwrap();
         }),
         ("differ from a scan", |txn| {
             // Two wrongs that the total does not show.
@@ -194,7 +211,7 @@ fn one_damaged_record_fails_no_neighbour_and_is_never_an_answer() {
     write.close().unwrap();
     let db = Database::open(directory.path().join("tables.redb")).unwrap();
     let txn = db.begin_write().unwrap();
-    txn.open_table(JOBS).unwrap().insert(&b"job-1"[..], &b"not a record"[..]).unwrap();
+    spoil_job_1(&txn);
     txn.commit().unwrap();
     drop(db);
     let (mut write, read) = open(&options);

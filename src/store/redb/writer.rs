@@ -8,7 +8,6 @@ use super::codec::{Segment, encode_segment};
 use super::directory::Directory;
 use super::folder::Folder;
 use super::journal::Journal;
-use super::schema::JOBS;
 use super::tail::{Appendix, Publication, Tail, unreadable};
 use crate::model::{Request, TimestampMs};
 use crate::store::batch::{Decided, Ground, decide};
@@ -49,11 +48,12 @@ impl WriteStore for RedbWriter {
             now,
             updated_at: now.max(view.updated_at),
         };
-        let jobs = view.table(JOBS)?;
+        let jobs = view.jobs()?;
         let decided = decide(batch, &ground, |job_id| view.record(&jobs, job_id))?;
         let (last_seq, updated_at) = (ground.last_seq, ground.updated_at);
         self.age.begin(updated_at);
-        drop((jobs, view));
+        drop(jobs);
+        drop(view);
         if decided.is_empty() {
             let (answers, started) = (decided.answers, decided.started);
             return Ok(Appended { answers, started, durable_seq: last_seq, ..Appended::default() });

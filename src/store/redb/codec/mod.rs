@@ -18,7 +18,9 @@ mod record;
 mod segment;
 
 pub use kept::{decode_kept, encode_kept};
-pub use record::{decode_record, encode_record};
+#[cfg(test)]
+pub use record::encode_record;
+pub use record::{decode_job, decode_record, encode_job};
 pub use segment::{Segment, decode_segment, encode_segment};
 
 use crate::model::{Expected, Kind, Labels, PipelineName, Status, Tally};
@@ -27,6 +29,8 @@ use crate::store::StoreError;
 /// The version that every value is written with.
 const VERSION: u8 = 1;
 const CHECKSUM_BYTES: usize = 4;
+/// Room for a usual value, a job with four transitions, at once.
+const VALUE_BYTES_EXPECTED: usize = 384;
 /// Most bytes that a decoder may reserve for one list: far above any segment that is written.
 const PREALLOCATION_BYTES_MAX: usize = 256 << 20;
 
@@ -51,7 +55,8 @@ impl Broken {
 
 /// The bytes of `value` under `key`.
 fn seal<T: SchemaWrite<Format, Src = T>>(key: &[u8], value: &T) -> Vec<u8> {
-    let mut bytes = vec![VERSION];
+    let mut bytes = Vec::with_capacity(VALUE_BYTES_EXPECTED);
+    bytes.push(VERSION);
     serialize_into(&mut bytes, value, format()).expect("memory takes every value");
     let sum = crc32c::crc32c_append(crc32c::crc32c(key), &bytes);
     bytes.extend_from_slice(&sum.to_le_bytes());
@@ -164,6 +169,15 @@ pub fn encode_feed_block(key: &[u8], updated_at: u64, last_seq: u64, frame: &[u8
 }
 
 pub fn decode_feed_block<'a>(key: &[u8], bytes: &'a [u8]) -> Result<(u64, u64, &'a [u8]), Broken> {
+    unseal(key, bytes)
+}
+
+/// A run of ids: its level, how many were written into it, its filter.
+pub fn encode_run(key: &[u8], level: u8, ids: u64, filter: &[u8]) -> Vec<u8> {
+    seal(key, &(level, ids, filter))
+}
+
+pub fn decode_run<'a>(key: &[u8], bytes: &'a [u8]) -> Result<(u8, u64, &'a [u8]), Broken> {
     unseal(key, bytes)
 }
 

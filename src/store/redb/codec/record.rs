@@ -2,8 +2,8 @@
 
 use wincode::{SchemaRead, SchemaWrite};
 
-use super::{Broken, labels, pipeline, seal, status, unseal};
-use crate::model::{JobRecord, TimestampMs, Transition};
+use super::{Broken, broken, labels, pipeline, seal, status, unseal};
+use crate::model::{JobId, JobRecord, TimestampMs, Transition};
 
 #[derive(SchemaWrite, SchemaRead)]
 #[cfg_attr(test, derive(Debug, PartialEq, serde::Deserialize))]
@@ -37,8 +37,28 @@ struct TransitionV1<'a> {
     error: Option<&'a str>,
 }
 
+/// A job with its id, as it stands at its slot.
+pub fn encode_job(key: &[u8], job_id: &JobId, record: &JobRecord) -> Vec<u8> {
+    seal(key, &(job_id.as_str(), record_v1(record)))
+}
+
+pub fn decode_job(key: &[u8], bytes: &[u8]) -> Result<(JobId, JobRecord), Broken> {
+    let (job_id, it): (&str, RecordV1<'_>) = unseal(key, bytes)?;
+    Ok((JobId::parse(job_id).map_err(broken)?, record(it)?))
+}
+
+/// A record alone: what formats 1 and 2 kept under the job's id.
+pub fn decode_record(key: &[u8], bytes: &[u8]) -> Result<JobRecord, Broken> {
+    record(unseal(key, bytes)?)
+}
+
+#[cfg(test)]
 pub fn encode_record(key: &[u8], record: &JobRecord) -> Vec<u8> {
-    let value = RecordV1 {
+    seal(key, &record_v1(record))
+}
+
+fn record_v1(record: &JobRecord) -> RecordV1<'_> {
+    RecordV1 {
         pipeline: record.pipeline.as_str(),
         status: record.status.as_str(),
         error: record.error.as_deref(),
@@ -56,12 +76,10 @@ pub fn encode_record(key: &[u8], record: &JobRecord) -> Vec<u8> {
         seq: record.seq,
         transition_count: record.transition_count,
         transitions: record.transitions.iter().map(transition_v1).collect(),
-    };
-    seal(key, &value)
+    }
 }
 
-pub fn decode_record(key: &[u8], bytes: &[u8]) -> Result<JobRecord, Broken> {
-    let it: RecordV1<'_> = unseal(key, bytes)?;
+fn record(it: RecordV1<'_>) -> Result<JobRecord, Broken> {
     let transition = |it: TransitionV1<'_>| -> Result<Transition, Broken> {
         Ok(Transition {
             seq: it.seq,

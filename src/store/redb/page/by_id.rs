@@ -1,16 +1,17 @@
-//! Lists in the order of the ids: the tail's sorted runs and the table of jobs, merged. What the
-//! tail has of a job counts.
+//! Lists in the order of the ids: the sorted runs of the tail and of the tables, merged. What the tail
+//! has of a job counts.
 
 use std::cmp::Ordering;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use super::Draft;
-use crate::model::{JobId, JobRecord, Place};
+use crate::model::{JobId, Place};
 use crate::store::StoreError;
-use crate::store::redb::codec::{Broken, decode_record};
-use crate::store::redb::schema::JOBS;
-use crate::store::redb::tail::{SnapshotTable, View, unreadable};
+use crate::store::redb::codec::Broken;
+use crate::store::redb::ids::{Run, open_run, parse_slot};
+use crate::store::redb::jobs::Jobs;
+use crate::store::redb::tail::{View, unreadable};
 
 /// From the first id on; true if the walk is at its end.
 ///
@@ -28,9 +29,9 @@ pub fn walk(view: &View, draft: &mut Draft<'_>) -> Result<bool, StoreError> {
         Some(Place::Id(_)) | None => Bound::Included(prefix.clone()),
     };
     let mut in_tail = TailIds::new(view, &from, &prefix);
-    let mut in_tables = TableJobs::new(&view.table(JOBS)?, &from, prefix)?;
+    let mut in_tables = TableJobs::new(view, &from, &prefix)?;
     loop {
-        let (of_tail, of_tables) = (in_tail.head(), in_tables.head.as_ref().map(|(id, _)| id));
+        let (of_tail, of_tables) = (in_tail.head(), in_tables.head());
         let order = match (&of_tail, of_tables) {
             (None, None) => return Ok(true),
             (Some(_), None) => Ordering::Less,
@@ -48,7 +49,10 @@ pub fn walk(view: &View, draft: &mut Draft<'_>) -> Result<bool, StoreError> {
                 let held = view.tail_record(&job_id).flatten();
                 (job_id, held)
             }
-            (_, Some((job_id, record))) => (job_id, Some(record)),
+            (_, Some((job_id, slot))) => {
+                let record = in_tables.jobs.record_at(slot, &job_id)?;
+                (job_id, Some(record))
+            }
             _ => unreachable!("one of the two has a head"),
         };
         let place = Place::Id(job_id.clone());
@@ -90,41 +94,62 @@ impl TailIds {
     }
 }
 
-/// The jobs of the tables with a prefix.
-struct TableJobs {
-    range: redb::Range<'static, &'static [u8], &'static [u8]>,
-    prefix: String,
-    /// The next job, its record still in bytes: it may be skipped.
-    head: Option<(JobId, Vec<u8>)>,
+/// The ids of the tables with a prefix: the runs, merged.
+struct TableJobs<'a> {
+    jobs: Jobs<'a>,
+    runs: Vec<RunIds>,
 }
 
-impl TableJobs {
-    fn new(jobs: &SnapshotTable, from: &Bound<String>, prefix: String) -> Result<Self, StoreError> {
+impl<'a> TableJobs<'a> {
+    fn new(view: &'a View, from: &Bound<String>, prefix: &str) -> Result<Self, StoreError> {
         let from = from.as_ref().map(|text| text.as_bytes());
-        let range = jobs.range::<&[u8]>((from, Bound::Unbounded)).map_err(unreadable)?;
-        let mut jobs = Self { range, prefix, head: None };
-        jobs.step()?;
-        Ok(jobs)
+        let open = |run: &Run| {
+            let table = open_run(&view.snapshot, run.number)?;
+            let range = table.range::<&[u8]>((from, Bound::Unbounded)).map_err(unreadable)?;
+            let mut run = RunIds { range, prefix: prefix.to_owned(), head: None };
+            run.step()?;
+            Ok(run)
+        };
+        let runs = view.runs.iter().map(open).collect::<Result<_, StoreError>>()?;
+        Ok(Self { jobs: view.jobs()?, runs })
     }
 
+    fn head(&self) -> Option<&JobId> {
+        self.runs.iter().filter_map(|run| run.head.as_ref()).map(|(id, _)| id).min()
+    }
+
+    /// Goes beyond the head: its id and its slot. An id stands in one run.
+    fn next(&mut self) -> Result<Option<(JobId, u64)>, StoreError> {
+        let with_head = self.runs.iter_mut().filter(|run| run.head.is_some());
+        let first = with_head.min_by(|a, b| {
+            let id = |run: &RunIds| run.head.as_ref().map(|(id, _)| id.clone());
+            id(a).cmp(&id(b))
+        });
+        let Some(run) = first else { return Ok(None) };
+        let head = run.head.take();
+        run.step()?;
+        Ok(head)
+    }
+}
+
+/// One run and the id that it stands at.
+struct RunIds {
+    range: redb::Range<'static, &'static [u8], &'static [u8]>,
+    prefix: String,
+    head: Option<(JobId, u64)>,
+}
+
+impl RunIds {
     fn step(&mut self) -> Result<(), StoreError> {
-        self.head = None;
         let Some(row) = self.range.next() else { return Ok(()) };
         let (key, value) = row.map_err(unreadable)?;
         let key = key.value();
         if key.starts_with(self.prefix.as_bytes()) {
             let job_id = std::str::from_utf8(key).ok().and_then(|it| JobId::parse(it).ok());
-            let broken = || Broken("the key is not a job id".to_owned()).at("jobs", key);
-            self.head = Some((job_id.ok_or_else(broken)?, value.value().to_vec()));
+            let broken = || Broken("the key is not a job id".to_owned()).at("ids", key);
+            let slot = parse_slot(key, value.value())?;
+            self.head = Some((job_id.ok_or_else(broken)?, slot));
         }
         Ok(())
-    }
-
-    fn next(&mut self) -> Result<Option<(JobId, Arc<JobRecord>)>, StoreError> {
-        let Some((job_id, value)) = self.head.take() else { return Ok(None) };
-        self.step()?;
-        let key = job_id.as_str().as_bytes();
-        let record = decode_record(key, &value).map_err(|it| it.at("jobs", key))?;
-        Ok(Some((job_id, Arc::new(record))))
     }
 }

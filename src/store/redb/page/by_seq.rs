@@ -7,11 +7,10 @@
 use std::ops::Range;
 
 use super::Draft;
-use super::rows::Rows;
+use super::rows::{IndexRow, Rows};
 use crate::model::{JobFilter, Order, Place};
 use crate::store::StoreError;
-use crate::store::redb::schema::JOBS;
-use crate::store::redb::tail::{Generation, Row, View, read_record};
+use crate::store::redb::tail::{Generation, Row, View};
 
 /// Rows of the tail that are looked at under one hold of its lock, so that the writer never waits
 /// long for it.
@@ -156,10 +155,10 @@ fn tables(
         });
     let end = in_tail.map_or(seqs.end, |first_seq| seqs.end.min(first_seq));
     let seqs = seqs.start..end.max(seqs.start);
-    let jobs = view.table(JOBS)?;
+    let jobs = view.jobs()?;
     let mut rows = Rows::open(view, &draft.query.filter, draft.kinds, seqs, way)?;
     loop {
-        let Some((seq, job_id)) = rows.next()? else { return Ok(true) };
+        let Some(IndexRow { seq, slot, job_id }) = rows.next()? else { return Ok(true) };
         if draft.is_full() {
             return Ok(false);
         }
@@ -167,7 +166,8 @@ fn tables(
             draft.examine(Place::Seq(seq), None);
             continue;
         }
-        let record = read_record(&jobs, &job_id)?.filter(|record| record.seq == seq);
+        let record = jobs.record_at(slot, &job_id)?;
+        let record = Some(record).filter(|record| record.seq == seq);
         let filter = &draft.query.filter;
         let belongs = record.filter(|it| {
             filter.takes_status(it.status, draft.kinds)

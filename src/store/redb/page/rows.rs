@@ -5,10 +5,12 @@ use std::ops::Range;
 use super::by_seq::Way;
 use crate::model::{JobFilter, JobId, Kinds, Status, TimestampMs};
 use crate::store::StoreError;
+use crate::store::redb::jobs::Jobs;
 use crate::store::redb::schema::{
-    BY_PIPELINE, BY_STATUS, JOBS, pipeline_prefix, seq_of, status_prefix, with_seq,
+    BY_PIPELINE, BY_STATUS, SnapshotTable, parse_index_value, pipeline_prefix, seq_of,
+    status_prefix, with_seq,
 };
-use crate::store::redb::tail::{SnapshotTable, View, read_record, unreadable};
+use crate::store::redb::tail::{View, unreadable};
 
 /// The rows of every status that a filter asks for.
 pub struct Rows {
@@ -20,7 +22,14 @@ pub struct Rows {
 /// One range and the row that it stands at.
 struct Stream {
     range: redb::Range<'static, &'static [u8], &'static [u8]>,
-    head: Option<(u64, JobId)>,
+    head: Option<IndexRow>,
+}
+
+/// A row of an index: the seq of a job's newest change, and where the job stands.
+pub struct IndexRow {
+    pub seq: u64,
+    pub slot: u64,
+    pub job_id: JobId,
 }
 
 impl Rows {
@@ -50,7 +59,7 @@ impl Rows {
                 (BY_STATUS, "by_status", statuses.copied().map(status_prefix).collect())
             }
         };
-        let index = Index { table: view.table(definition)?, table_name, jobs: view.table(JOBS)? };
+        let index = Index { table: view.table(definition)?, table_name, jobs: view.jobs()? };
         let mut rows = Self { table_name, streams: Vec::new(), way };
         for prefix in prefixes {
             let seqs = index.window(&prefix, filter, seqs.clone())?;
@@ -64,11 +73,11 @@ impl Rows {
         Ok(rows)
     }
 
-    /// The next row: its seq and its job.
+    /// The next row.
     ///
     /// # Errors
     /// As for [`open`](Self::open).
-    pub fn next(&mut self) -> Result<Option<(u64, JobId)>, StoreError> {
+    pub fn next(&mut self) -> Result<Option<IndexRow>, StoreError> {
         let (way, table_name) = (self.way, self.table_name);
         let Some(stream) = self.first() else { return Ok(None) };
         let row = stream.head.take();
@@ -78,7 +87,7 @@ impl Rows {
 
     /// The stream whose row is next.
     fn first(&mut self) -> Option<&mut Stream> {
-        let seq = |stream: &&mut Stream| stream.head.as_ref().map(|(seq, _)| *seq);
+        let seq = |stream: &&mut Stream| stream.head.as_ref().map(|row| row.seq);
         match self.way {
             Way::Down => self.streams.iter_mut().max_by_key(seq),
             Way::Up => self.streams.iter_mut().min_by_key(|it| seq(it).unwrap_or(u64::MAX)),
@@ -108,22 +117,22 @@ impl Stream {
     }
 }
 
-fn parse(table: &'static str, key: &[u8], value: &[u8]) -> Result<(u64, JobId), StoreError> {
-    let job_id = std::str::from_utf8(value).ok().and_then(|it| JobId::parse(it).ok());
-    seq_of(key).zip(job_id).ok_or_else(|| {
+fn parse(table: &'static str, key: &[u8], value: &[u8]) -> Result<IndexRow, StoreError> {
+    let row = seq_of(key).zip(parse_index_value(value));
+    row.map(|(seq, (slot, job_id))| IndexRow { seq, slot, job_id }).ok_or_else(|| {
         let key = String::from_utf8_lossy(key).escape_debug().collect();
         StoreError::CorruptRecord { table, key, what: "it is not an index row".to_owned() }
     })
 }
 
 /// One index table, and the records to look at.
-struct Index {
+struct Index<'a> {
     table: SnapshotTable,
     table_name: &'static str,
-    jobs: SnapshotTable,
+    jobs: Jobs<'a>,
 }
 
-impl Index {
+impl Index<'_> {
     fn range(
         &self,
         prefix: &[u8],
@@ -166,8 +175,10 @@ impl Index {
                 None => high = middle,
                 Some(row) => {
                     let (key, value) = row.map_err(unreadable)?;
-                    let (seq, job_id) = parse(self.table_name, key.value(), value.value())?;
-                    let record = read_record(&self.jobs, &job_id)?.filter(|it| it.seq == seq);
+                    let IndexRow { seq, slot, job_id } =
+                        parse(self.table_name, key.value(), value.value())?;
+                    let record = self.jobs.record_at(slot, &job_id)?;
+                    let record = Some(record).filter(|it| it.seq == seq);
                     let record = record.ok_or_else(|| StoreError::CorruptRecord {
                         table: self.table_name,
                         key: job_id.to_string(),

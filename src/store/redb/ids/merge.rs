@@ -1,0 +1,189 @@
+//! Merging runs, a slice with every fold.
+//!
+//! A merge copies the ids of its sources, in their order, into a new table that nobody sees before it
+//! is whole; then the table of runs names it instead of the sources. Their tables go with the next
+//! fold, as a reader may have taken the old list with a snapshot of now. A merge that a stop cut off
+//! begins anew.
+
+use std::collections::HashSet;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use redb::{Range, ReadableTable, Table, TableDefinition, TableHandle, WriteTransaction};
+
+use super::{Filter, IdHash, Run, Runs, TABLE_PREFIX};
+use crate::store::StoreError;
+use crate::store::redb::tail::unreadable;
+
+/// As many runs of a level make one of the next.
+const FANOUT: usize = 8;
+/// Every level moves at least as many ids with a fold. Tests see merges that take many folds.
+const SLICE_IDS_MIN: u64 = if cfg!(test) { 5 } else { 20_000 };
+/// Every level moves as many times the ids that the fold brought: so a merge is over before the next
+/// of its level is due.
+const SLICE_FACTOR: u64 = 2;
+
+/// The merges that go on, at most one from each level.
+#[derive(Debug, Default)]
+pub struct Merges(Vec<Merge>);
+
+#[derive(Debug)]
+struct Merge {
+    sources: Vec<u32>,
+    into: u32,
+    level: u8,
+    ids: u64,
+    /// The last id that was copied.
+    last: Option<Vec<u8>>,
+    filter: Filter,
+}
+
+type Rows<'txn> = Table<'txn, &'static [u8], &'static [u8]>;
+
+impl Merges {
+    /// Removes the tables that no run and no merge has any more.
+    ///
+    /// # Errors
+    /// [`StoreError`] as for every write.
+    pub fn sweep(&self, txn: &WriteTransaction, runs: &Runs) -> Result<(), StoreError> {
+        let targets = self.0.iter().map(|merge| merge.into);
+        let used: HashSet<String> =
+            runs.iter().map(|run| run.number).chain(targets).map(Run::table_name).collect();
+        let tables: Vec<_> = txn.list_tables().map_err(unreadable)?.collect();
+        for table in tables {
+            if table.name().starts_with(TABLE_PREFIX) && !used.contains(table.name()) {
+                txn.delete_table(table).map_err(unreadable)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A number that no run and no merge has.
+    pub fn next_number(&self, runs: &Runs) -> u32 {
+        let targets = self.0.iter().map(|merge| merge.into);
+        runs.iter().map(|run| run.number).chain(targets).max().unwrap_or(0) + 1
+    }
+
+    /// Removes an id of `run` from what was copied of it.
+    ///
+    /// # Errors
+    /// [`StoreError`] as for every write.
+    pub fn remove(&self, txn: &WriteTransaction, run: u32, key: &[u8]) -> Result<(), StoreError> {
+        for merge in self.0.iter().filter(|merge| merge.sources.contains(&run)) {
+            open_to_write(txn, merge.into)?.remove(key).map_err(unreadable)?;
+        }
+        Ok(())
+    }
+
+    /// Begins what is due, and moves every merge on. `ids` were added by this fold.
+    ///
+    /// # Errors
+    /// [`StoreError`] as for every write.
+    pub fn advance(
+        &mut self,
+        txn: &WriteTransaction,
+        runs: Runs,
+        ids: u64,
+    ) -> Result<Runs, StoreError> {
+        self.begin(&runs);
+        let slice = (ids * SLICE_FACTOR).max(SLICE_IDS_MIN);
+        let mut runs: Vec<Run> = runs.iter().cloned().collect();
+        let mut going = Vec::new();
+        for mut merge in std::mem::take(&mut self.0) {
+            if merge.advance(txn, slice)? {
+                runs.retain(|run| !merge.sources.contains(&run.number));
+                runs.push(merge.into_run());
+            } else {
+                going.push(merge);
+            }
+        }
+        self.0 = going;
+        Ok(runs.into_iter().collect())
+    }
+
+    fn begin(&mut self, runs: &Runs) {
+        let mut next = self.next_number(runs);
+        for level in 0..=u8::MAX {
+            let mut sources: Vec<&Run> = runs.iter().filter(|run| run.level == level).collect();
+            if sources.is_empty() && runs.iter().all(|run| run.level < level) {
+                return;
+            }
+            let is_going = self.0.iter().any(|merge| merge.level == level + 1);
+            if is_going || sources.len() < FANOUT {
+                continue;
+            }
+            sources.sort_unstable_by_key(|run| run.number);
+            sources.truncate(FANOUT);
+            let ids = sources.iter().map(|run| run.ids).sum();
+            self.0.push(Merge {
+                sources: sources.iter().map(|run| run.number).collect(),
+                into: next,
+                level: level + 1,
+                ids,
+                last: None,
+                filter: Filter::for_ids(ids),
+            });
+            next += 1;
+        }
+    }
+}
+
+impl Merge {
+    /// Copies at most `slice` ids; true if these were the last.
+    fn advance(&mut self, txn: &WriteTransaction, slice: u64) -> Result<bool, StoreError> {
+        let mut into = open_to_write(txn, self.into)?;
+        let sources = self.sources.iter().map(|number| open_to_write(txn, *number));
+        let sources = sources.collect::<Result<Vec<_>, _>>()?;
+        let from = self.last.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let heads = sources.iter().map(|table| Head::new(table, from));
+        let mut heads = heads.collect::<Result<Vec<_>, _>>()?;
+        for _ in 0..slice {
+            let first = heads.iter_mut().filter(|head| head.row.is_some());
+            let Some(head) = first.min_by(|a, b| a.key().cmp(&b.key())) else { return Ok(true) };
+            let Some((key, value)) = head.row.take() else { return Ok(true) };
+            into.insert(key.as_slice(), value.as_slice()).map_err(unreadable)?;
+            self.filter.add(IdHash::of(&String::from_utf8_lossy(&key)));
+            self.last = Some(key);
+            head.step()?;
+        }
+        Ok(false)
+    }
+
+    fn into_run(self) -> Run {
+        let filter = Arc::new(self.filter);
+        Run { number: self.into, level: self.level, ids: self.ids, filter }
+    }
+}
+
+/// The next row of a source.
+struct Head<'a> {
+    range: Range<'a, &'static [u8], &'static [u8]>,
+    row: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl<'a> Head<'a> {
+    fn new(table: &'a Rows<'_>, from: Bound<&[u8]>) -> Result<Self, StoreError> {
+        let range = table.range::<&[u8]>((from, Bound::Unbounded)).map_err(unreadable)?;
+        let mut head = Self { range, row: None };
+        head.step()?;
+        Ok(head)
+    }
+
+    fn key(&self) -> Option<&[u8]> {
+        self.row.as_ref().map(|(key, _)| key.as_slice())
+    }
+
+    fn step(&mut self) -> Result<(), StoreError> {
+        let row = self.range.next().transpose().map_err(unreadable)?;
+        self.row = row.map(|(key, value)| (key.value().to_vec(), value.value().to_vec()));
+        Ok(())
+    }
+}
+
+/// The table of a run, to be written.
+///
+/// # Errors
+/// [`StoreError`] as for every write.
+pub fn open_to_write(txn: &WriteTransaction, number: u32) -> Result<Rows<'_>, StoreError> {
+    txn.open_table(TableDefinition::new(&Run::table_name(number))).map_err(unreadable)
+}

@@ -1,0 +1,135 @@
+//! Where a job's record stands: its id, and the slot that it was given when it was first folded.
+//!
+//! Ids come in no order, and a tree that takes them one here and one there rewrites a page for each.
+//! So each fold writes its new ids, sorted, as a run: a table of its own, that nobody changes but to
+//! remove a job. An id stands in one run. Runs of about one length are merged into a longer one, a
+//! slice with every fold ([`merge`]), so that there are few (O'Neil and others: The Log-Structured
+//! Merge-Tree, 1996). A filter in memory tells which run may have an id.
+
+mod filter;
+mod merge;
+
+use std::sync::Arc;
+
+use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError};
+
+pub use filter::{Filter, IdHash};
+pub use merge::{Merges, open_to_write};
+
+use super::codec::{Broken, decode_run, encode_run};
+use super::schema::SnapshotTable;
+use super::tail::unreadable;
+use crate::store::StoreError;
+
+/// One run.
+#[derive(Clone, Debug)]
+pub struct Run {
+    pub number: u32,
+    /// How often its ids were merged.
+    pub level: u8,
+    /// Ids that were written into it.
+    pub ids: u64,
+    pub filter: Arc<Filter>,
+}
+
+impl Run {
+    /// The name of its table.
+    pub fn table_name(number: u32) -> String {
+        format!("{TABLE_PREFIX}{number:010}")
+    }
+
+    /// Its row in the table of runs.
+    pub fn encode(&self) -> ([u8; 4], Vec<u8>) {
+        let key = self.number.to_be_bytes();
+        (key, encode_run(&key, self.level, self.ids, &self.filter.to_bytes()))
+    }
+
+    fn decode(key: &[u8], value: &[u8]) -> Result<Self, Broken> {
+        let (level, ids, filter) = decode_run(key, value)?;
+        let number = key.try_into().map_err(|_| Broken("the key is no number".to_owned()))?;
+        let filter = Arc::new(Filter::from_bytes(filter)?);
+        Ok(Self { number: u32::from_be_bytes(number), level, ids, filter })
+    }
+}
+
+/// What the names of the runs' tables begin with.
+pub const TABLE_PREFIX: &str = "ids_";
+
+/// The runs of one moment, the newest first. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Runs(Arc<[Run]>);
+
+impl Runs {
+    /// Those that a table of runs names.
+    ///
+    /// # Errors
+    /// [`StoreError`] if one cannot be read.
+    pub fn load(
+        table: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    ) -> Result<Self, StoreError> {
+        let mut runs = Vec::new();
+        for row in table.iter().map_err(unreadable)?.rev() {
+            let (key, value) = row.map_err(unreadable)?;
+            let run = Run::decode(key.value(), value.value());
+            runs.push(run.map_err(|it| it.at("runs", key.value()))?);
+        }
+        Ok(Self(runs.into()))
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Run> {
+        self.0.iter()
+    }
+
+    /// The runs that may have an id: mostly the one that has it, or none.
+    pub fn candidates(&self, job_id: &str) -> impl Iterator<Item = &Run> {
+        let hash = IdHash::of(job_id);
+        self.iter().filter(move |run| run.filter.may_have(hash))
+    }
+
+    /// The slot of a job; `None` if the tables do not have it.
+    ///
+    /// # Errors
+    /// [`StoreError`] if a run cannot be read.
+    pub fn slot(&self, txn: &ReadTransaction, job_id: &str) -> Result<Option<u64>, StoreError> {
+        for run in self.candidates(job_id) {
+            let table = open_run(txn, run.number)?;
+            if let Some(value) = table.get(job_id.as_bytes()).map_err(unreadable)? {
+                return parse_slot(job_id.as_bytes(), value.value()).map(Some);
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl FromIterator<Run> for Runs {
+    fn from_iter<T: IntoIterator<Item = Run>>(runs: T) -> Self {
+        let mut runs: Vec<Run> = runs.into_iter().collect();
+        runs.sort_unstable_by_key(|run| std::cmp::Reverse(run.number));
+        Self(runs.into())
+    }
+}
+
+/// The table of a run in a snapshot.
+///
+/// # Errors
+/// [`StoreError`]; `CorruptRecord` if the run has no table.
+pub fn open_run(txn: &ReadTransaction, number: u32) -> Result<SnapshotTable, StoreError> {
+    let name = Run::table_name(number);
+    txn.open_table(TableDefinition::new(&name)).map_err(|error| match error {
+        TableError::TableDoesNotExist(_) => {
+            Broken("the run has no table".to_owned()).at(RUNS_NAME, name.as_bytes())
+        }
+        other => unreadable(other),
+    })
+}
+
+const RUNS_NAME: &str = "runs";
+
+/// The slot in a row of a run.
+///
+/// # Errors
+/// `CorruptRecord` if it is none.
+pub fn parse_slot(key: &[u8], value: &[u8]) -> Result<u64, StoreError> {
+    let bytes = value.try_into().map_err(|_| Broken("the slot has not 8 bytes".to_owned()));
+    bytes.map(u64::from_be_bytes).map_err(|it| it.at("ids", key))
+}
