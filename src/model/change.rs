@@ -97,9 +97,12 @@ pub fn decide(
     let (applied, at) = compare(record, update, now);
     let reported = if applied { update.status.or(present) } else { present };
     let status = reported.ok_or(Refusal::UnknownJob)?;
-    let (kind, previous_kind) = (kinds.kind(status), present.map(|status| kinds.kind(status)));
+    let kind = kinds.kind(status);
+    let previous_kind = present.map(|it| if it == status { kind } else { kinds.kind(it) });
     let present_pipeline = record.map(|record| &record.pipeline);
-    let named = update.pipeline.as_ref().filter(|_| applied);
+    // The name that is there already, if it is the same, so that the records share one.
+    let is_other = |it: &&PipelineName| applied && present_pipeline != Some(*it);
+    let named = update.pipeline.as_ref().filter(is_other);
     let pipeline = named.or(present_pipeline).cloned().unwrap_or_default();
     let change = Change {
         seq: 0,

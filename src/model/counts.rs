@@ -28,17 +28,26 @@ impl Counts {
         }
     }
 
-    /// Takes one job away.
+    /// Adds or takes away `change` jobs.
     ///
     /// # Errors
-    /// [`Miscounted`] if there is none: the counts and the records disagree.
-    pub fn remove(&mut self, pipeline: &PipelineName, status: Status) -> Result<(), Miscounted> {
+    /// [`Miscounted`] if there are not as many: the counts and the records disagree.
+    pub fn shift(
+        &mut self,
+        pipeline: &PipelineName,
+        status: Status,
+        change: i64,
+    ) -> Result<(), Miscounted> {
+        if change >= 0 {
+            self.add(pipeline, status, change.unsigned_abs());
+            return Ok(());
+        }
         let statuses = self.by_pipeline.get_mut(pipeline).ok_or(Miscounted)?;
-        remove_one(statuses, status)?;
+        remove(statuses, status, change.unsigned_abs())?;
         if statuses.is_empty() {
             self.by_pipeline.remove(pipeline);
         }
-        remove_one(&mut self.by_status, status)
+        remove(&mut self.by_status, status, change.unsigned_abs())
     }
 
     /// Moves the job of an operation from where it was to where it is.
@@ -51,7 +60,7 @@ impl Counts {
             return Ok(());
         }
         if let Some((pipeline, status)) = places.before {
-            self.remove(pipeline, status)?;
+            self.shift(pipeline, status, -1)?;
         }
         if let Some((pipeline, status)) = places.after {
             self.add(pipeline, status, 1);
@@ -88,10 +97,14 @@ impl Counts {
 #[error("the counts do not have a job that the records have")]
 pub struct Miscounted;
 
-fn remove_one(statuses: &mut BTreeMap<Status, u64>, status: Status) -> Result<(), Miscounted> {
+fn remove(
+    statuses: &mut BTreeMap<Status, u64>,
+    status: Status,
+    count: u64,
+) -> Result<(), Miscounted> {
     let jobs = statuses.get_mut(&status).ok_or(Miscounted)?;
     // A count of zero is never kept.
-    *jobs = jobs.checked_sub(1).ok_or(Miscounted)?;
+    *jobs = jobs.checked_sub(count).ok_or(Miscounted)?;
     if *jobs == 0 {
         statuses.remove(&status);
     }

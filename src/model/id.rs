@@ -1,18 +1,66 @@
 //! Names of jobs and pipelines: parsed once, cheap to clone, safe as keys and as path segments.
 
-use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::fmt;
-use std::sync::Arc;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::sync::{Arc, LazyLock};
 
 use super::limits::{JOB_ID_BYTES_MAX, PIPELINE_BYTES_MAX};
 
 /// The name of a job: 1 to 256 bytes of UTF-8, no control characters, not `.` or `..`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct JobId(Arc<str>);
+pub struct JobId(Name);
 
 /// The name of a pipeline: 1 to 64 bytes of UTF-8, no control characters, not `.` or `..`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PipelineName(Arc<str>);
+pub struct PipelineName(Name);
+
+/// A map whose keys hold names: their texts are not hashed again.
+pub type NameMap<K, V> = std::collections::HashMap<K, V, rustc_hash::FxBuildHasher>;
+
+/// A text and its hash, which is worked out where the name is parsed, once and not by the writer
+/// thread at each look-up. Names come from outside, so the hash is SipHash under a key of this
+/// process: nobody can choose names that meet in one place.
+#[derive(Clone)]
+struct Name {
+    text: Arc<str>,
+    hash: u64,
+}
+
+static HASHES: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+impl Name {
+    fn new(text: &str) -> Self {
+        Self { text: Arc::from(text), hash: HASHES.hash_one(text) }
+    }
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash && self.text == other.text
+    }
+}
+
+impl Eq for Name {}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl PartialOrd for Name {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Name {
+    /// That of the texts.
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.text.cmp(&other.text)
+    }
+}
 
 /// Why a text cannot be a name. `Display` is one line for the person who sent it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,7 +76,7 @@ pub enum InvalidName {
     DotSegment { what: &'static str, text: String },
 }
 
-fn parse_name(text: &str, what: &'static str, bytes_max: usize) -> Result<Arc<str>, InvalidName> {
+fn parse_name(text: &str, what: &'static str, bytes_max: usize) -> Result<Name, InvalidName> {
     if text.is_empty() {
         return Err(InvalidName::Empty { what });
     }
@@ -41,7 +89,7 @@ fn parse_name(text: &str, what: &'static str, bytes_max: usize) -> Result<Arc<st
     if text == "." || text == ".." {
         return Err(InvalidName::DotSegment { what, text: text.to_owned() });
     }
-    Ok(Arc::from(text))
+    Ok(Name::new(text))
 }
 
 impl JobId {
@@ -54,7 +102,7 @@ impl JobId {
     }
 
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.0.text
     }
 }
 
@@ -68,51 +116,40 @@ impl PipelineName {
     }
 
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.0.text
     }
 }
 
 impl Default for PipelineName {
     /// The pipeline of a job that was never given one: `default`.
     fn default() -> Self {
-        Self(Arc::from("default"))
-    }
-}
-
-/// `HashMap<JobId, _>` can be asked with a `&str`; `Hash` and `Eq` of both are those of the text.
-impl Borrow<str> for JobId {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Borrow<str> for PipelineName {
-    fn borrow(&self) -> &str {
-        &self.0
+        static DEFAULT: LazyLock<PipelineName> =
+            LazyLock::new(|| PipelineName(Name::new("default")));
+        DEFAULT.clone()
     }
 }
 
 impl fmt::Display for JobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for JobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+        fmt::Debug::fmt(self.as_str(), f)
     }
 }
 
 impl fmt::Display for PipelineName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for PipelineName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+        fmt::Debug::fmt(self.as_str(), f)
     }
 }
 

@@ -22,7 +22,7 @@ mod update;
 pub use change::{Change, Refusal, apply, decide};
 pub use counts::{Counts, Miscounted};
 pub use expected::{Expectations, Expected};
-pub use id::{InvalidName, JobId, PipelineName};
+pub use id::{InvalidName, JobId, NameMap, PipelineName};
 pub use operation::{Expectation, Operation, Places, Removal};
 pub use query::{Cursor, FeedPage, JobFilter, Lookup, Order, Page, PageQuery, Place};
 pub use record::{JobRecord, Transition};

@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use super::limits::STATUS_BYTES_MAX;
 
 /// A status word: `[a-z0-9_.-]{1,32}`. Upper case is lowered. `Copy`, no allocation.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Status {
     // Before `length`, so that the derived order is that of the words (the rest is zero).
     bytes: [u8; STATUS_BYTES_MAX],
@@ -47,6 +48,13 @@ impl Status {
         let word = self.bytes.get(..usize::from(self.length)).unwrap_or(&[]);
         // The bytes are ASCII by construction.
         std::str::from_utf8(word).unwrap_or("")
+    }
+}
+
+impl Hash for Status {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // The rest is zero.
+        state.write(self.as_str().as_bytes());
     }
 }
 

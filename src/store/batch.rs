@@ -7,14 +7,17 @@
 mod command;
 mod finish;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
+
+use rustc_hash::FxBuildHasher;
 
 use super::{KeptAnswer, StoreError};
 use crate::model::limits::KEPT_ANSWER_BYTES_MAX;
 use crate::model::{
-    Ack, Answer, Change, Counts, Expectations, JobId, JobRecord, Kinds, Operation, PipelineName,
-    Rejection, RejectionCode, Request, Status, TimestampMs, Update, apply, decide as decide_update,
+    Ack, Answer, Change, Counts, Expectations, JobId, JobRecord, Kinds, NameMap, Operation,
+    PipelineName, Rejection, RejectionCode, Request, Status, TimestampMs, Update, apply,
+    decide as decide_update,
 };
 
 /// What the store knows when a batch is decided.
@@ -36,8 +39,8 @@ pub struct Ground<'a> {
 pub struct Decided {
     /// In the order of their seqs, which have no gaps.
     pub operations: Vec<Operation>,
-    /// The records after the batch; `None`: the job was removed.
-    pub records: HashMap<JobId, Option<Arc<JobRecord>>>,
+    /// The records after the batch, each job once; `None`: the job was removed.
+    pub records: Vec<(JobId, Option<Arc<JobRecord>>)>,
     /// One per request.
     pub answers: Vec<Answer>,
     /// New idempotency keys with the answers to keep.
@@ -61,7 +64,8 @@ pub fn decide(
     ground: &Ground<'_>,
     lookup: impl FnMut(&JobId) -> Result<Option<Arc<JobRecord>>, StoreError>,
 ) -> Result<Decided, StoreError> {
-    let mut draft = Draft::new(ground, lookup);
+    let updates = requests.iter().map(|request| request.updates.len()).sum();
+    let mut draft = Draft::new(ground, lookup, updates);
     let mut parts = Vec::with_capacity(requests.len());
     for request in requests {
         parts.push(draft.request(request)?);
@@ -84,6 +88,7 @@ struct Part {
 
 /// A job that the batch touches.
 struct Slot {
+    job_id: JobId,
     base: Option<Arc<JobRecord>>,
     now: Option<Arc<JobRecord>>,
 }
@@ -91,7 +96,9 @@ struct Slot {
 struct Draft<'a, L> {
     ground: &'a Ground<'a>,
     lookup: L,
-    slots: HashMap<JobId, Slot>,
+    slots: Vec<Slot>,
+    /// Where the slot of a job is.
+    places: NameMap<JobId, usize>,
     /// `None`: a heartbeat that was merged into a later one.
     operations: Vec<Option<Operation>>,
     /// Whether the operation at the same place may merge with others of its job.
@@ -106,13 +113,14 @@ impl<'a, L> Draft<'a, L>
 where
     L: FnMut(&JobId) -> Result<Option<Arc<JobRecord>>, StoreError>,
 {
-    fn new(ground: &'a Ground<'a>, lookup: L) -> Self {
+    fn new(ground: &'a Ground<'a>, lookup: L, updates: usize) -> Self {
         Self {
             ground,
             lookup,
-            slots: HashMap::new(),
-            operations: Vec::new(),
-            mergeable: Vec::new(),
+            slots: Vec::with_capacity(updates),
+            places: NameMap::with_capacity_and_hasher(updates, FxBuildHasher),
+            operations: Vec::with_capacity(updates),
+            mergeable: Vec::with_capacity(updates),
             new_pipelines: HashSet::new(),
             new_statuses: HashSet::new(),
             new_expected: HashSet::new(),
@@ -129,7 +137,8 @@ where
         for (index, update) in &request.updates {
             let now = request.received_at.unwrap_or(self.ground.now);
             if request.atomic {
-                let present = self.slots.get(&update.job_id).map(|slot| slot.now.clone());
+                let slot = self.places.get(&update.job_id).and_then(|place| self.slots.get(*place));
+                let present = slot.map(|slot| slot.now.clone());
                 undo.push((update.job_id.clone(), present));
             }
             match self.update(update, now)? {
@@ -160,7 +169,8 @@ where
         self.operations.truncate(start);
         self.mergeable.truncate(start);
         for (job_id, before) in undo.into_iter().rev() {
-            if let Some(slot) = self.slots.get_mut(&job_id) {
+            let place = self.places.get(&job_id).copied();
+            if let Some(slot) = place.and_then(|place| self.slots.get_mut(place)) {
                 // A job that the batch had not touched goes back to its record in the store; one
                 // that it had removed stays removed.
                 slot.now = before.unwrap_or_else(|| slot.base.clone());
@@ -175,25 +185,30 @@ where
         update: &Update,
         now: TimestampMs,
     ) -> Result<Result<Change, Refused>, StoreError> {
-        if let Err(refusal) = self.open_slot(&update.job_id)? {
-            return Ok(Err(refusal));
-        }
-        let present = self.slots.get(&update.job_id).and_then(|slot| slot.now.as_deref());
-        let change = match decide_update(present, update, self.ground.kinds, now) {
+        let updated_at = self.ground.updated_at;
+        let place = match self.open_slot(&update.job_id)? {
+            Ok(place) => place,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let present = self.slots.get(place).and_then(|slot| slot.now.as_deref());
+        let mut change = match decide_update(present, update, self.ground.kinds, now) {
             Ok(change) => change,
             Err(refusal) => return Ok(Err((refusal.code(), refusal.to_string()))),
         };
         if let Err(refusal) = self.admit_names(&change) {
             return Ok(Err(refusal));
         }
-        let change = Change { seq: self.next_seq(), ..change };
+        change.seq = self.next_seq();
         if change.applied {
-            let slot = self.slots.get_mut(&update.job_id);
-            let slot = slot.expect("the slot was filled above");
+            let slot = self.slot(place);
             let record = slot.now.take().map(Arc::unwrap_or_clone);
-            slot.now = Some(Arc::new(apply(record, &change, self.ground.updated_at)));
+            slot.now = Some(Arc::new(apply(record, &change, updated_at)));
         }
         Ok(Ok(change))
+    }
+
+    fn slot(&mut self, place: usize) -> &mut Slot {
+        self.slots.get_mut(place).expect("a place is that of a slot")
     }
 
     /// The seq of the next operation, as if no heartbeat were merged.
@@ -201,10 +216,10 @@ where
         self.ground.last_seq + self.operations.len() as u64 + 1
     }
 
-    /// Reads the job's record, if the batch has not touched it yet.
-    fn open_slot(&mut self, job_id: &JobId) -> Result<Result<(), Refused>, StoreError> {
-        if self.slots.contains_key(job_id) {
-            return Ok(Ok(()));
+    /// The place of the job's slot; reads its record, if the batch has not touched it yet.
+    fn open_slot(&mut self, job_id: &JobId) -> Result<Result<usize, Refused>, StoreError> {
+        if let Some(place) = self.places.get(job_id) {
+            return Ok(Ok(*place));
         }
         let base = match (self.lookup)(job_id) {
             // One damaged record must not fail its neighbours.
@@ -214,12 +229,19 @@ where
             }
             base => base?,
         };
-        self.slots.insert(job_id.clone(), Slot { now: base.clone(), base });
-        Ok(Ok(()))
+        let place = self.slots.len();
+        self.slots.push(Slot { job_id: job_id.clone(), now: base.clone(), base });
+        self.places.insert(job_id.clone(), place);
+        Ok(Ok(place))
     }
 
     /// Keeps the numbers of pipelines and of status words within their bounds.
     fn admit_names(&mut self, change: &Change) -> Result<(), Refused> {
+        let is_present = change.previous == Some(change.status);
+        if is_present && change.previous_pipeline.is_none() {
+            // The job is counted there.
+            return Ok(());
+        }
         let Ground { counts, pipelines_max, statuses_max, .. } = *self.ground;
         let (pipelines, statuses) = (counts.by_pipeline(), counts.by_status());
         let is_new_pipeline = !pipelines.contains_key(&change.pipeline)
@@ -251,7 +273,7 @@ where
         }
         let mut is_merged = false;
         // Where the next mergeable heartbeat of a job stands, seen from the back.
-        let mut later: HashMap<JobId, usize> = HashMap::new();
+        let mut later: NameMap<JobId, usize> = NameMap::default();
         for place in (0..self.operations.len()).rev() {
             let Some(slot) = self.operations.get_mut(place) else { continue };
             match slot.take() {
@@ -285,7 +307,7 @@ where
         if !is_merged {
             return;
         }
-        for slot in self.slots.values_mut() {
+        for slot in &mut self.slots {
             slot.now.clone_from(&slot.base);
         }
         let mut seq = self.ground.last_seq;
@@ -293,7 +315,8 @@ where
             seq += 1;
             operation.set_seq(seq);
             let Some(job_id) = operation.job_id() else { continue };
-            let slot = self.slots.get_mut(job_id).expect("a job that is changed has a slot");
+            let place = self.places.get(job_id).and_then(|place| self.slots.get_mut(*place));
+            let slot = place.expect("a job that is changed has a slot");
             let record = slot.now.take().map(Arc::unwrap_or_clone);
             slot.now = operation.apply(record, self.ground.updated_at).map(Arc::new);
         }
@@ -318,9 +341,9 @@ where
         let changes = decided.operations.iter().filter_map(Operation::change);
         let started = changes.filter(|change| change.is_start());
         decided.started = started.map(|it| it.job_id.clone()).collect();
-        let changed = |(job_id, slot): (JobId, Slot)| {
+        let changed = |slot: Slot| {
             let is_changed = slot.now.as_ref().map(|it| it.seq) != slot.base.map(|it| it.seq);
-            is_changed.then_some((job_id, slot.now))
+            is_changed.then_some((slot.job_id, slot.now))
         };
         decided.records = self.slots.into_iter().filter_map(changed).collect();
         decided

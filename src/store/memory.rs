@@ -3,7 +3,7 @@
 //! It is simple on purpose: every read scans, so that the indexes of the real store have something
 //! to be compared with.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use super::{
     StoreStats, WriteStore,
 };
 use crate::model::{
-    Counts, Cursor, Expectations, FeedPage, JobId, JobRecord, Kinds, Lookup, Operation, Order,
-    Page, PageQuery, Place, Request, Resolution, Timeline, TimelineQuery, TimestampMs, minute_of,
-    tally,
+    Counts, Cursor, Expectations, FeedPage, JobId, JobRecord, Kinds, Lookup, NameMap, Operation,
+    Order, Page, PageQuery, Place, Request, Resolution, Timeline, TimelineQuery, TimestampMs,
+    minute_of, tally,
 };
 
 /// Opens an empty store that lives in memory. Never fails, never syncs.
@@ -32,7 +32,7 @@ pub fn open(options: StoreOptions) -> Sides {
 
 #[derive(Debug, Default)]
 struct State {
-    jobs: HashMap<JobId, Arc<JobRecord>>,
+    jobs: NameMap<JobId, Arc<JobRecord>>,
     counts: Arc<Counts>,
     expectations: Arc<Expectations>,
     /// With the time at which each became durable.

@@ -44,12 +44,12 @@ where
         job_id: &JobId,
         now: TimestampMs,
     ) -> Result<Result<Operation, Refused>, StoreError> {
-        if let Err(refused) = self.open_slot(job_id)? {
-            return Ok(Err(refused));
-        }
+        let place = match self.open_slot(job_id)? {
+            Ok(place) => place,
+            Err(refused) => return Ok(Err(refused)),
+        };
         let seq = self.next_seq();
-        let slot = self.slots.get_mut(job_id).expect("the slot was filled above");
-        let Some(record) = slot.now.take() else {
+        let Some(record) = self.slot(place).now.take() else {
             let detail = format!("no job {:?} to remove", job_id.as_str());
             return Ok(Err((RejectionCode::UnknownJob, detail)));
         };

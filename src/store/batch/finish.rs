@@ -1,10 +1,8 @@
 //! Which operation of a batch finishes a pipeline: the first with which as many of its jobs have
 //! finished as are expected.
 
-use std::collections::HashMap;
-
 use super::Ground;
-use crate::model::{Kind, Operation, PipelineName};
+use crate::model::{Kind, NameMap, Operation, PipelineName};
 
 /// A pipeline of which something is expected, or will be within the batch.
 #[derive(Debug)]
@@ -47,9 +45,9 @@ pub fn mark_finishes(operations: &mut [Option<Operation>], ground: &Ground<'_>) 
 
 /// The pipelines to watch, as they are before the batch: the open ones that it touches, and those
 /// that it gives a total.
-fn counts(operations: &[Option<Operation>], ground: &Ground<'_>) -> HashMap<PipelineName, Count> {
+fn counts(operations: &[Option<Operation>], ground: &Ground<'_>) -> NameMap<PipelineName, Count> {
     let expected = ground.expectations.by_pipeline();
-    let mut counts = HashMap::new();
+    let mut counts = NameMap::default();
     let mut watch = |name: &PipelineName, is_named: bool| {
         let it = expected.get(name);
         let is_open = it.is_some_and(|it| it.finished_seq.is_none());
@@ -72,7 +70,7 @@ fn counts(operations: &[Option<Operation>], ground: &Ground<'_>) -> HashMap<Pipe
     counts
 }
 
-fn leave(counts: &mut HashMap<PipelineName, Count>, pipeline: &PipelineName, kind: Option<Kind>) {
+fn leave(counts: &mut NameMap<PipelineName, Count>, pipeline: &PipelineName, kind: Option<Kind>) {
     if kind.is_some_and(Kind::is_finished)
         && let Some(count) = counts.get_mut(pipeline)
     {
@@ -81,7 +79,7 @@ fn leave(counts: &mut HashMap<PipelineName, Count>, pipeline: &PipelineName, kin
 }
 
 /// Counts a job that is in the pipeline now; true if the pipeline is finished with it.
-fn enter(counts: &mut HashMap<PipelineName, Count>, pipeline: &PipelineName, kind: Kind) -> bool {
+fn enter(counts: &mut NameMap<PipelineName, Count>, pipeline: &PipelineName, kind: Kind) -> bool {
     let Some(count) = counts.get_mut(pipeline).filter(|_| kind.is_finished()) else {
         return false;
     };

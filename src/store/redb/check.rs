@@ -10,7 +10,6 @@
 
 mod timeline;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use redb::{ReadableTable, ReadableTableMetadata};
@@ -26,7 +25,7 @@ use super::schema::{
     RUNS, index_value, parse_counts_key, pipeline_prefix, seq_of, status_prefix, with_seq,
 };
 use super::tail::{Held, View, unreadable};
-use crate::model::{Counts, Expectations, JobId, Operation, PipelineName};
+use crate::model::{Counts, Expectations, JobId, NameMap, Operation, PipelineName};
 use crate::store::{CheckReport, StoreError};
 
 /// Checks one moment of the store. Reads all of it.
@@ -136,9 +135,9 @@ impl Check<'_> {
     }
 
     /// Replays the segments of the tail over the tables. Returns the records that they give.
-    fn tail(&mut self) -> Result<HashMap<JobId, Held>, StoreError> {
+    fn tail(&mut self) -> Result<NameMap<JobId, Held>, StoreError> {
         let jobs = Jobs::open(&self.view.snapshot, &self.runs)?;
-        let mut replayed: HashMap<JobId, Held> = HashMap::new();
+        let mut replayed: NameMap<JobId, Held> = NameMap::default();
         let mut expectations = stored_expectations(self.view)?;
         for generation in self.view.generations.iter().rev() {
             let segments: Vec<_> = generation.read().segments.clone();
@@ -192,12 +191,12 @@ impl Check<'_> {
     fn counts(
         &mut self,
         mut scanned: Counts,
-        in_tail: &HashMap<JobId, Held>,
+        in_tail: &NameMap<JobId, Held>,
     ) -> Result<(), StoreError> {
         let jobs = Jobs::open(&self.view.snapshot, &self.runs)?;
         for (job_id, record) in in_tail {
             if let Some(old) = jobs.record(job_id)? {
-                scanned.remove(&old.pipeline, old.status).map_err(|error| {
+                scanned.shift(&old.pipeline, old.status, -1).map_err(|error| {
                     let (table, key) = ("counts", job_id.to_string());
                     StoreError::CorruptRecord { table, key, what: error.to_string() }
                 })?;

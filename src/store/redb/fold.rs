@@ -1,7 +1,8 @@
 //! The folder thread: it writes a generation of the tail into the tables, in one transaction.
 //!
-//! Rows go in the order of their keys, so that a fold of many jobs writes each page once. The transaction ends with the mark "folded through batch N"; a
-//! crash before its commit leaves the old tables and the whole journal.
+//! Rows go in the order of their keys, so that a fold of many jobs writes each page once. The
+//! transaction ends with the mark "folded through batch N"; a crash before its commit leaves the
+//! old tables and the whole journal.
 
 mod jobs;
 mod timeline;

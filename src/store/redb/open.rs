@@ -26,7 +26,7 @@ use super::reader::RedbReader;
 use super::schema::{IDENTITY, IDENTITY_KEY, OF_TABLES, RECORDS, RUNS, SEGMENTS};
 use super::tail::{Base, Publication, Tail, unreadable};
 use super::writer::{RedbWriter, appendix};
-use crate::model::TimestampMs;
+use crate::model::{NameMap, TimestampMs};
 use crate::store::{OpenError, OpenHooks, Sides, StoreError, StoreOptions};
 
 /// The journal's part of the page cache: its pages are written once and not read again.
@@ -337,7 +337,7 @@ fn replay(
 ) -> Result<(), StoreError> {
     let view = tail.view()?;
     let jobs = view.jobs()?;
-    let mut records = std::collections::HashMap::new();
+    let mut records = NameMap::default();
     for operation in &segment.operations {
         let Some(job_id) = operation.job_id() else { continue };
         let before = match records.remove(job_id).or_else(|| view.tail_record(job_id)) {
@@ -357,6 +357,7 @@ fn replay(
     records.retain(|_, held| held.as_ref().is_none_or(|it| it.seq >= segment.first_seq));
     let appendix = appendix(batch_no, &segment, bytes);
     let Segment { operations, keys, .. } = segment;
+    let records = records.into_iter().collect();
     let published = tail.publish(Publication { appendix, operations, records, keys });
     published.map_err(|error| corrupt(batch_no, error.to_string()))
 }

@@ -20,8 +20,8 @@ use crate::store::StoreError;
 /// Job id to record, as formats 1 and 2 had it.
 const JOBS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("jobs");
 
-/// Makes the tables that are missing and moves the jobs to where they belong now, in one transaction.
-/// Does nothing to tables that were raised before.
+/// Makes the tables that are missing and moves the jobs to where they belong now, in one
+/// transaction. Does nothing to tables that were raised before.
 ///
 /// # Errors
 /// [`StoreError`]: the tables are as before.

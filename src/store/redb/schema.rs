@@ -18,17 +18,19 @@ type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
 pub const SEGMENTS: Table = TableDefinition::new("segments");
 /// Both files: one row. Key: `identity`. Value: format version and store id.
 pub const IDENTITY: Table = TableDefinition::new("identity");
-/// tables.redb: one row per job, changed by folds. Key: the job's slot, a number that it got when it
-/// was first folded and that is never given again, so jobs that begin together stand together.
+/// tables.redb: one row per job, changed by folds. Key: the job's slot, a number that it got when
+/// it was first folded and that is never given again, so jobs that begin together stand together.
 /// Value: job id and record, sealed.
 pub const RECORDS: Table = TableDefinition::new("records");
-/// tables.redb: one row per run of ids. Key: its number (4 bytes). Value: its level, how many ids were
-/// written into it, its filter; sealed. The run itself is a table `ids_NUMBER` with a row per job.
-/// Key: job id. Value: slot, plain: whoever reads it reads the record too, and compares.
+/// tables.redb: one row per run of ids. Key: its number (4 bytes). Value: its level, how many ids
+/// were written into it, its filter; sealed. The run itself is a table `ids_NUMBER` with a row per
+/// job. Key: job id. Value: slot, plain: whoever reads it reads the record too, and compares.
 pub const RUNS: Table = TableDefinition::new("runs");
-/// tables.redb: one row per job. Key: status, zero, seq of the record. Value: slot and job id, plain.
+/// tables.redb: one row per job. Key: status, zero, seq of the record. Value: slot and job id,
+/// plain.
 pub const BY_STATUS: Table = TableDefinition::new("by_status");
-/// tables.redb: one row per job. Key: pipeline, zero, status, zero, seq. Value: slot and job id, plain.
+/// tables.redb: one row per job. Key: pipeline, zero, status, zero, seq. Value: slot and job id,
+/// plain.
 pub const BY_PIPELINE: Table = TableDefinition::new("by_pipeline");
 /// tables.redb: rows are added at the end and trimmed at the front. Key: first seq of the block.
 /// Value: segments in a row, compressed.
@@ -47,8 +49,8 @@ pub const KEYS: Table = TableDefinition::new("keys");
 /// tables.redb: one row per kept answer. Key: ordinal. Value: the idempotency key, plain.
 pub const KEYS_BY_AGE: Table = TableDefinition::new("keys_by_age");
 /// tables.redb: three rows. Key: `mark`. Value: how far the journal is folded. Key: `timeline`.
-/// Value: the size of the timeline; missing before the first fold. Key: `slots`. Value: the next slot;
-/// missing before the first job.
+/// Value: the size of the timeline; missing before the first fold. Key: `slots`. Value: the next
+/// slot; missing before the first job.
 pub const META: Table = TableDefinition::new("meta");
 
 pub const IDENTITY_KEY: &[u8] = b"identity";

@@ -12,18 +12,20 @@
 mod generation;
 mod ids;
 mod index;
+mod tallies;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use redb::{Database, ReadTransaction, ReadableDatabase, TableDefinition};
 
-pub use generation::{Appendix, Content, Generation, Held, Publication, Tallies};
+pub use generation::{Appendix, Content, Generation, Held, Publication};
 pub use index::Row;
+pub use tallies::{Minutes, Tallies};
 
 use super::ids::Runs;
 use super::jobs::Jobs;
 use super::schema::SnapshotTable;
-use crate::model::{Counts, Expectations, JobId, JobRecord, Miscounted, TimestampMs};
+use crate::model::{Counts, Expectations, JobId, JobRecord, Miscounted, Operation, TimestampMs};
 use crate::store::StoreError;
 
 /// The present, shared by the writer, the folder and all readers.
@@ -88,19 +90,25 @@ impl Tail {
     /// [`Miscounted`]: the stored counts are wrong. Nothing may be published after that.
     pub fn publish(&self, batch: Publication) -> Result<(), Miscounted> {
         let mut batch = batch;
-        let mut rows: Vec<_> = std::mem::take(&mut batch.records).into_iter().collect();
-        rows.sort_unstable_by_key(|(_, held)| held.as_ref().map(|record| record.seq));
-        let tallies = generation::tallies(&batch.operations, batch.appendix.updated_at);
+        batch.records.sort_unstable_by_key(|(_, held)| held.as_ref().map(|record| record.seq));
+        let operations = std::mem::take(&mut batch.operations);
+        let tallies = Tallies::of(&operations, batch.appendix.updated_at);
+        let mut changed = Vec::new();
         let mut present = self.write();
         let present = &mut *present;
-        let counts = Arc::make_mut(&mut present.counts);
-        batch.operations.iter().try_for_each(|operation| counts.apply(operation))?;
-        for operation in batch.operations.iter().filter(|it| Expectations::are_changed_by(it)) {
+        tallies.count(Arc::make_mut(&mut present.counts))?;
+        let is_of_total = |it: &&Operation| Expectations::are_changed_by(it);
+        for operation in operations.iter().filter(is_of_total) {
             Arc::make_mut(&mut present.expectations).apply(operation);
+            changed.push(operation.pipeline());
         }
         present.last_seq = batch.appendix.last_seq;
         present.updated_at = batch.appendix.updated_at;
-        present.active.write().add(batch, rows, tallies, &present.expectations);
+        let mut active = present.active.write();
+        active.add(batch, &tallies);
+        for pipeline in changed {
+            active.expected.insert(pipeline.clone(), present.expectations.get(pipeline));
+        }
         Ok(())
     }
 

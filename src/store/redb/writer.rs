@@ -138,7 +138,8 @@ impl RedbWriter {
     /// active one has no room for the batch, and waits for the last fold if that still goes on.
     fn make_room(&mut self, decided: &Decided) -> Result<(), StoreError> {
         let (jobs, bytes) = self.tail.active_size();
-        let records = decided.records.values().flatten().map(|it| it.weight_bytes());
+        let records = decided.records.iter().filter_map(|(_, held)| held.as_ref());
+        let records = records.map(|it| it.weight_bytes());
         let is_room = jobs + decided.records.len() <= self.options.tail_jobs_max
             && bytes + records.sum::<usize>() <= self.options.tail_bytes_max;
         if is_room || bytes == 0 {

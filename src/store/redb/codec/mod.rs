@@ -55,7 +55,16 @@ impl Broken {
 
 /// The bytes of `value` under `key`.
 fn seal<T: SchemaWrite<Format, Src = T>>(key: &[u8], value: &T) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(VALUE_BYTES_EXPECTED);
+    seal_with(key, value, 0)
+}
+
+/// As [`seal`], for a value that may need more room than most.
+fn seal_with<T: SchemaWrite<Format, Src = T>>(
+    key: &[u8],
+    value: &T,
+    bytes_expected: usize,
+) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(bytes_expected + VALUE_BYTES_EXPECTED);
     bytes.push(VERSION);
     serialize_into(&mut bytes, value, format()).expect("memory takes every value");
     let sum = crc32c::crc32c_append(crc32c::crc32c(key), &bytes);

@@ -3,7 +3,7 @@
 use wincode::{SchemaRead, SchemaWrite};
 
 use super::kept::{KeptV1, kept, kept_v1};
-use super::{Broken, broken, kind, kind_number, labels, pipeline, seal, status, unseal};
+use super::{Broken, broken, kind, kind_number, labels, pipeline, seal_with, status, unseal};
 use crate::model::{
     Change, Expectation, JobId, Operation, PipelineName, Removal, Status, TimestampMs,
 };
@@ -81,6 +81,9 @@ struct ChangeV1<'a> {
     labels: Option<Vec<(&'a str, &'a str)>>,
 }
 
+/// Room for a usual update, at once.
+const OPERATION_BYTES_EXPECTED: usize = 128;
+
 pub fn encode_segment(batch_no: u64, segment: &Segment) -> Vec<u8> {
     let value = SegmentV1 {
         first_seq: segment.first_seq,
@@ -88,7 +91,8 @@ pub fn encode_segment(batch_no: u64, segment: &Segment) -> Vec<u8> {
         operations: segment.operations.iter().map(operation_v1).collect(),
         keys: segment.keys.iter().map(|(key, kept)| (&**key, kept_v1(kept))).collect(),
     };
-    seal(&batch_no.to_be_bytes(), &value)
+    let bytes = segment.operations.len() * OPERATION_BYTES_EXPECTED;
+    seal_with(&batch_no.to_be_bytes(), &value, bytes)
 }
 
 pub fn decode_segment(batch_no: u64, bytes: &[u8]) -> Result<Segment, Broken> {

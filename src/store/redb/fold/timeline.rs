@@ -17,14 +17,14 @@ use crate::store::redb::codec::{
     TimelineMark, decode_tally, decode_timeline_mark, encode_tally, encode_timeline_mark,
 };
 use crate::store::redb::schema::{Level, META, TIMELINE, TIMELINE_KEY, step_prefix, tally_prefix};
-use crate::store::redb::tail::{Tallies, unreadable};
+use crate::store::redb::tail::{Minutes, unreadable};
 use crate::store::redb::timeline::first_step;
 
 /// Adds `tallies`, and trims what is too much.
 ///
 /// # Errors
 /// [`StoreError`]; the transaction must not be committed.
-pub fn fold(txn: &WriteTransaction, tallies: &Tallies, rows_max: u64) -> Result<(), StoreError> {
+pub fn fold(txn: &WriteTransaction, tallies: &Minutes, rows_max: u64) -> Result<(), StoreError> {
     let (mut rows, mut meta) = (open(txn, TIMELINE)?, open(txn, META)?);
     let mut mark = read_mark(&meta)?;
     let counts = mark.rows.iter_mut().zip(&mut mark.steps).zip(&mut mark.floors);
@@ -56,7 +56,7 @@ struct Part<'a, 'txn> {
 type Step<'a> = HashMap<(Option<&'a PipelineName>, Status), Tally>;
 
 impl Part<'_, '_> {
-    fn add(&mut self, tallies: &Tallies) -> Result<(), StoreError> {
+    fn add(&mut self, tallies: &Minutes) -> Result<(), StoreError> {
         let minutes = self.level.resolution.step_ms() / Resolution::Minute.step_ms();
         let minutes = u32::try_from(minutes).expect("a day has few minutes");
         let mut step = Step::new();

@@ -1,9 +1,9 @@
 //! Merging runs, a slice with every fold.
 //!
-//! A merge copies the ids of its sources, in their order, into a new table that nobody sees before it
-//! is whole; then the table of runs names it instead of the sources. Their tables go with the next
-//! fold, as a reader may have taken the old list with a snapshot of now. A merge that a stop cut off
-//! begins anew.
+//! A merge copies the ids of its sources, in their order, into a new table that nobody sees before
+//! it is whole; then the table of runs names it instead of the sources. Their tables go with the
+//! next fold, as a reader may have taken the old list with a snapshot of now. A merge that a stop
+//! cut off begins anew.
 
 use std::collections::HashSet;
 use std::ops::Bound;
@@ -19,8 +19,8 @@ use crate::store::redb::tail::unreadable;
 const FANOUT: usize = 8;
 /// Every level moves at least as many ids with a fold. Tests see merges that take many folds.
 const SLICE_IDS_MIN: u64 = if cfg!(test) { 5 } else { 20_000 };
-/// Every level moves as many times the ids that the fold brought: so a merge is over before the next
-/// of its level is due.
+/// Every level moves as many times the ids that the fold brought: so a merge is over before the
+/// next of its level is due.
 const SLICE_FACTOR: u64 = 2;
 
 /// The merges that go on, at most one from each level.

@@ -1,10 +1,10 @@
 //! Where a job's record stands: its id, and the slot that it was given when it was first folded.
 //!
-//! Ids come in no order, and a tree that takes them one here and one there rewrites a page for each.
-//! So each fold writes its new ids, sorted, as a run: a table of its own, that nobody changes but to
-//! remove a job. An id stands in one run. Runs of about one length are merged into a longer one, a
-//! slice with every fold ([`merge`]), so that there are few (O'Neil and others: The Log-Structured
-//! Merge-Tree, 1996). A filter in memory tells which run may have an id.
+//! Ids come in no order, and a tree that takes them one here and one there rewrites a page for
+//! each. So each fold writes its new ids, sorted, as a run: a table of its own, that nobody changes
+//! but to remove a job. An id stands in one run. Runs of about one length are merged into a longer
+//! one, a slice with every fold ([`merge`]), so that there are few (O'Neil and others: The
+//! Log-Structured Merge-Tree, 1996). A filter in memory tells which run may have an id.
 
 mod filter;
 mod merge;

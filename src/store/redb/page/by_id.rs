@@ -1,5 +1,5 @@
-//! Lists in the order of the ids: the sorted runs of the tail and of the tables, merged. What the tail
-//! has of a job counts.
+//! Lists in the order of the ids: the sorted runs of the tail and of the tables, merged. What the
+//! tail has of a job counts.
 
 use std::cmp::Ordering;
 use std::ops::Bound;

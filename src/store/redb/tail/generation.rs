@@ -5,10 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 
 use super::ids::IdRuns;
 use super::index::Index;
-use crate::model::{
-    Expectations, Expected, JobId, JobRecord, Operation, PipelineName, Status, Tally, TimestampMs,
-    minute_of, tally,
-};
+use super::tallies::{Minutes, Tallies};
+use crate::model::{Expected, JobId, JobRecord, NameMap, Operation, PipelineName, TimestampMs};
 use crate::store::KeptAnswer;
 
 /// What the tail knows of a job: its record, or (`None`) that it was removed.
@@ -24,21 +22,18 @@ pub struct Generation {
 
 #[derive(Debug, Default)]
 pub struct Content {
-    pub records: HashMap<JobId, Held>,
+    pub records: NameMap<JobId, Held>,
     /// The keys of `records`, in the order in which they came.
     pub ids: Vec<JobId>,
     pub index: Index,
     pub segments: Vec<Appendix>,
     pub keys: HashMap<Box<str>, Arc<KeptAnswer>>,
-    pub timeline: Tallies,
+    pub timeline: Minutes,
     /// What is expected of the pipelines that were changed; `None`: nothing any more.
     pub expected: BTreeMap<PipelineName, Option<Expected>>,
     /// Bytes of segments, records, index, timeline and keys.
     pub weight_bytes: usize,
 }
-
-/// What updates add to the timeline, by minute since 1970, then by pipeline and status.
-pub type Tallies = BTreeMap<u32, HashMap<(PipelineName, Status), Tally>>;
 
 /// A segment as it stands in the journal.
 #[derive(Clone, Debug)]
@@ -56,19 +51,13 @@ pub struct Appendix {
 pub struct Publication {
     pub appendix: Appendix,
     pub operations: Vec<Operation>,
-    pub records: HashMap<JobId, Held>,
+    /// Each job once.
+    pub records: Vec<(JobId, Held)>,
     pub keys: Vec<(Box<str>, KeptAnswer)>,
 }
 
 /// What a row of the tail's index costs, in bytes: two entries of the index and one id.
 const ROW_BYTES: usize = 64;
-/// What a minute of the timeline costs before it has entries, in bytes.
-const MINUTE_BYTES: usize = 400;
-/// Sums of a batch that are looked through before any is hashed.
-const RECENT_MAX: usize = 16;
-/// What an entry of the timeline costs, in bytes.
-const TALLY_BYTES: usize = size_of::<((PipelineName, Status), Tally)>() + 16;
-
 impl Generation {
     pub fn read(&self) -> RwLockReadGuard<'_, Content> {
         self.content.read().unwrap_or_else(PoisonError::into_inner)
@@ -104,71 +93,19 @@ impl Generation {
     }
 }
 
-/// What a batch adds to the timeline, worked out before any lock is taken.
-pub(super) fn tallies(operations: &[Operation], updated_at: TimestampMs) -> Tallies {
-    // Few statuses of few pipelines make up most batches: looking through a few is faster than
-    // hashing their names.
-    let mut recent: Vec<(u32, &PipelineName, Status, Tally)> = Vec::with_capacity(RECENT_MAX);
-    let mut tallies = Tallies::new();
-    for operation in operations {
-        let minute = minute_of(operation, updated_at);
-        tally(operation, |pipeline, status, it| {
-            let same = recent
-                .iter()
-                .position(|(a, b, c, _)| *a == minute && *c == status && *b == pipeline);
-            let sum = same.and_then(|place| recent.get_mut(place));
-            if let Some((.., sum)) = sum {
-                sum.add(it);
-            } else if recent.len() < RECENT_MAX {
-                recent.push((minute, pipeline, status, it));
-            } else {
-                add_tally(&mut tallies, (minute, pipeline, status, it));
-            }
-        });
-    }
-    recent.into_iter().for_each(|it| add_tally(&mut tallies, it));
-    tallies
-}
-
-fn add_tally(tallies: &mut Tallies, it: (u32, &PipelineName, Status, Tally)) {
-    let (minute, pipeline, status, tally) = it;
-    let of_minute = tallies.entry(minute).or_default();
-    of_minute.entry((pipeline.clone(), status)).or_default().add(tally);
-}
-
 impl Content {
-    /// Adds a batch. `rows` are its records in the order of their seqs.
-    pub(super) fn add(
-        &mut self,
-        batch: Publication,
-        rows: Vec<(JobId, Held)>,
-        tallies: Tallies,
-        expectations: &Expectations,
-    ) {
-        self.weight_bytes += batch.appendix.bytes.len() + rows.len() * ROW_BYTES;
+    /// Adds a batch, whose records are in the order of their seqs.
+    pub(super) fn add(&mut self, batch: Publication, tallies: &Tallies<'_>) {
+        self.weight_bytes += batch.appendix.bytes.len() + batch.records.len() * ROW_BYTES;
         self.segments.push(batch.appendix);
-        for (job_id, held) in rows {
+        for (job_id, held) in batch.records {
             self.hold(job_id, held);
         }
         for (key, answer) in batch.keys {
             self.weight_bytes += key.len() + answer.weight_bytes();
             self.keys.insert(key, Arc::new(answer));
         }
-        for (minute, tallies) in tallies {
-            let of_minute = self.timeline.entry(minute).or_insert_with(|| {
-                self.weight_bytes += MINUTE_BYTES;
-                HashMap::new()
-            });
-            let before = of_minute.len();
-            for (key, tally) in tallies {
-                of_minute.entry(key).or_default().add(tally);
-            }
-            self.weight_bytes += (of_minute.len() - before) * TALLY_BYTES;
-        }
-        for operation in batch.operations.iter().filter(|it| Expectations::are_changed_by(it)) {
-            let pipeline = operation.pipeline();
-            self.expected.insert(pipeline.clone(), expectations.get(pipeline));
-        }
+        self.weight_bytes += tallies.add_to(&mut self.timeline);
     }
 
     /// Takes the newest record of a job, or that it was removed.

@@ -4,14 +4,14 @@
 //! a row costs the same at any size, and a reader meets at most about as many dead rows as live
 //! ones.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use crate::model::{JobFilter, JobId, JobRecord, Kinds, PipelineName, Status};
+use crate::model::{JobFilter, JobId, JobRecord, Kinds, NameMap, PipelineName, Status};
 
 #[derive(Debug, Default)]
 pub struct Index {
     by_status: BTreeMap<Status, Stream>,
-    by_pipeline: HashMap<PipelineName, BTreeMap<Status, Stream>>,
+    by_pipeline: NameMap<PipelineName, BTreeMap<Status, Stream>>,
 }
 
 /// A seq, and the job whose newest change it is; `None`: the job changed again.
