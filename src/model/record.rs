@@ -1,6 +1,7 @@
 //! What the store keeps of a job.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::id::PipelineName;
 use super::status::Status;
@@ -51,6 +52,23 @@ pub struct Transition {
 }
 
 impl JobRecord {
+    /// This record to be changed: the one that nobody else holds, or a copy with room for one more
+    /// transition, so that noting it moves nothing.
+    pub fn to_change(record: Arc<Self>) -> Self {
+        Arc::try_unwrap(record).unwrap_or_else(|record| {
+            let mut transitions = VecDeque::with_capacity(record.transitions.len() + 1);
+            transitions.extend(record.transitions.iter().cloned());
+            Self {
+                pipeline: record.pipeline.clone(),
+                error: record.error.clone(),
+                message: record.message.clone(),
+                labels: record.labels.clone(),
+                transitions,
+                ..*record
+            }
+        })
+    }
+
     /// What this record weighs in memory, in bytes: texts, transitions and the struct.
     pub fn weight_bytes(&self) -> usize {
         let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());

@@ -201,7 +201,7 @@ where
         change.seq = self.next_seq();
         if change.applied {
             let slot = self.slot(place);
-            let record = slot.now.take().map(Arc::unwrap_or_clone);
+            let record = slot.now.take().map(JobRecord::to_change);
             slot.now = Some(Arc::new(apply(record, &change, updated_at)));
         }
         Ok(Ok(change))
@@ -317,7 +317,7 @@ where
             let Some(job_id) = operation.job_id() else { continue };
             let place = self.places.get(job_id).and_then(|place| self.slots.get_mut(*place));
             let slot = place.expect("a job that is changed has a slot");
-            let record = slot.now.take().map(Arc::unwrap_or_clone);
+            let record = slot.now.take().map(JobRecord::to_change);
             slot.now = operation.apply(record, self.ground.updated_at).map(Arc::new);
         }
     }

@@ -25,7 +25,7 @@ use super::schema::{
     RUNS, index_value, parse_counts_key, pipeline_prefix, seq_of, status_prefix, with_seq,
 };
 use super::tail::{Held, View, unreadable};
-use crate::model::{Counts, Expectations, JobId, NameMap, Operation, PipelineName};
+use crate::model::{Counts, Expectations, JobId, JobRecord, NameMap, Operation, PipelineName};
 use crate::store::{CheckReport, StoreError};
 
 /// Checks one moment of the store. Reads all of it.
@@ -154,7 +154,7 @@ impl Check<'_> {
                         Some(held) => held,
                         None => jobs.record(job_id)?,
                     };
-                    let before = before.map(Arc::unwrap_or_clone);
+                    let before = before.map(JobRecord::to_change);
                     let after = operation.apply(before, segment.updated_at);
                     replayed.insert(job_id.clone(), after.map(Arc::new));
                 }

@@ -26,7 +26,7 @@ use super::reader::RedbReader;
 use super::schema::{IDENTITY, IDENTITY_KEY, OF_TABLES, RECORDS, RUNS, SEGMENTS};
 use super::tail::{Base, Publication, Tail, unreadable};
 use super::writer::{RedbWriter, appendix};
-use crate::model::{NameMap, TimestampMs};
+use crate::model::{JobRecord, NameMap, TimestampMs};
 use crate::store::{OpenError, OpenHooks, Sides, StoreError, StoreOptions};
 
 /// The journal's part of the page cache: its pages are written once and not read again.
@@ -348,7 +348,7 @@ fn replay(
             let what = format!("seq {} does not follow the status in the tables", operation.seq());
             return Err(corrupt(batch_no, what));
         }
-        let after = operation.apply(before.map(Arc::unwrap_or_clone), segment.updated_at);
+        let after = operation.apply(before.map(JobRecord::to_change), segment.updated_at);
         records.insert(job_id.clone(), after.map(Arc::new));
     }
     drop(jobs);
