@@ -13,6 +13,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -210,6 +211,10 @@ impl Directory {
         if !self.was_clean {
             rustix::fs::fadvise(&file, 0, None, Advice::DontNeed).map_err(|e| failed(&path, e))?;
         }
+        // All of it is read in a moment, in the order of its trees: that is to say, in none.
+        let ahead = metadata.len().min(READ_AHEAD_BYTES_MAX);
+        rustix::fs::fadvise(&file, 0, NonZeroU64::new(ahead), Advice::WillNeed)
+            .map_err(|e| failed(&path, e))?;
         Ok(file)
     }
 
@@ -239,6 +244,9 @@ impl Directory {
         }
     }
 }
+
+/// As much of a file is read ahead: a box with little memory could not keep more until it is used.
+const READ_AHEAD_BYTES_MAX: u64 = 1 << 30;
 
 /// What to do about a store that is not whole.
 pub const WAY_BACK: &str =

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 
 use redb::backends::FileBackend;
 use redb::{
@@ -29,6 +30,8 @@ use super::writer::{RedbWriter, appendix};
 use crate::model::{JobRecord, NameMap, TimestampMs};
 use crate::store::{OpenError, OpenHooks, Sides, StoreError, StoreOptions};
 
+/// Segments that are decoded before they are replayed.
+const SEGMENTS_AHEAD_MAX: usize = 16;
 /// The journal's part of the page cache: its pages are written once and not read again.
 const JOURNAL_CACHE_PART: usize = 8;
 
@@ -146,7 +149,7 @@ impl Files {
     ) -> Result<Self, OpenError> {
         let files = Self::with(directory, options, |name| {
             let file = directory.open_file(name);
-            (hooks.progress)(if name == JOURNAL { 5 } else { 20 });
+            (hooks.progress)(if name == JOURNAL { 5 } else { 10 });
             file
         })?;
         for (name, db) in [(JOURNAL, &files.journal), (TABLES, &files.tables)] {
@@ -158,16 +161,21 @@ impl Files {
     fn with(
         directory: &Directory,
         options: &StoreOptions,
-        file: impl Fn(&str) -> Result<File, OpenError>,
+        file: impl Fn(&str) -> Result<File, OpenError> + Sync,
     ) -> Result<Self, OpenError> {
         let (journal_disk, tables_disk) = (DiskCounters::default(), DiskCounters::default());
         let journal_cache = options.cache_bytes / JOURNAL_CACHE_PART;
         let open = |name: &str, cache_bytes: usize, counters: &DiskCounters| {
             open_database(file(name)?, &directory.path_of(name), cache_bytes, counters.clone())
         };
-        let (journal, held_journal) = open(JOURNAL, journal_cache, &journal_disk)?;
         let tables_cache = options.cache_bytes - journal_cache;
-        let (tables, held_tables) = open(TABLES, tables_cache, &tables_disk)?;
+        // Both are verified page by page, which takes a processor each.
+        let (journal, tables) = std::thread::scope(|scope| {
+            let journal = scope.spawn(|| open(JOURNAL, journal_cache, &journal_disk));
+            let tables = open(TABLES, tables_cache, &tables_disk);
+            (journal.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), tables)
+        });
+        let ((journal, held_journal), (tables, held_tables)) = (journal?, tables?);
         let holds = [held_journal, held_tables];
         Ok(Self { journal, tables, journal_disk, tables_disk, holds })
     }
@@ -304,10 +312,9 @@ fn restore(
 ) -> Result<Tail, OpenError> {
     let base = base(tables, mark).map_err(|error| closed(&directory.path_of(TABLES), error))?;
     let tail = Tail::new(tables.clone(), base);
-    let last = journal.last();
     let (mut batch_no, mut last_seq) = (mark.batch_no, mark.last_seq);
-    let (total, from) = ((last - mark.batch_no).max(1), mark.batch_no);
-    let replayed = journal.replay(mark.batch_no, |number, segment, bytes| {
+    let (total, from) = ((journal.last() - mark.batch_no).max(1), mark.batch_no);
+    let mut replay = |(number, segment, bytes): (u64, Segment, Arc<[u8]>)| {
         if number != batch_no + 1 || segment.first_seq != last_seq + 1 {
             let what = format!(
                 "batch {number} with seq {} follows batch {batch_no} with seq {last_seq}",
@@ -319,6 +326,18 @@ fn restore(
         let done = u8::try_from((number - from) * 30 / total).unwrap_or(30);
         (hooks.progress)(70 + done.min(30));
         replay(&tail, number, segment, bytes)
+    };
+    // One thread decodes what the other replays.
+    let replayed = std::thread::scope(|scope| {
+        let (sender, segments) = sync_channel(SEGMENTS_AHEAD_MAX);
+        let decoding = scope.spawn(move || {
+            // A send fails if the replay has failed, which is then the reason that counts.
+            journal.replay(from, |number, segment, bytes| {
+                sender.send((number, segment, bytes)).map_err(unreadable)
+            })
+        });
+        segments.into_iter().try_for_each(&mut replay)?;
+        decoding.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     });
     replayed.map_err(|error| closed(&directory.path_of(JOURNAL), error))?;
     Ok(tail)
