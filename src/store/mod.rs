@@ -234,7 +234,7 @@ impl Default for StoreOptions {
             directory: PathBuf::from("jobslate-data"),
             kinds: Kinds::default(),
             tail_jobs_max: 200_000,
-            tail_bytes_max: 64 << 20,
+            tail_bytes_max: 32 << 20,
             fold_interval: Duration::from_secs(30),
             cache_bytes: 128 << 20,
             feed_age_max: Duration::from_secs(7 * 24 * 3600),

@@ -201,7 +201,7 @@ keys! {
         TAIL_JOBS_MAX = "tail_jobs_max", count(1_000, 100_000_000), "200000",
             "Most jobs in memory that are not yet folded",
             "less: more folds; more: more memory and longer folds";
-        TAIL_BYTES_MAX = "tail_bytes_max", bytes(MIB, TIB), "64MiB",
+        TAIL_BYTES_MAX = "tail_bytes_max", bytes(MIB, TIB), "32MiB",
             "Most bytes in memory that are not yet folded",
             "less: more folds; two such tails can exist at a time";
         CACHE_BYTES = "cache_bytes", bytes(MIB, TIB), "128MiB",

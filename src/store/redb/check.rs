@@ -10,6 +10,7 @@
 
 mod timeline;
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use redb::{ReadableTable, ReadableTableMetadata};
@@ -17,7 +18,7 @@ use redb::{ReadableTable, ReadableTableMetadata};
 use super::codec::{
     Mark, decode_expected, decode_job, decode_kept, decode_mark, decode_number, decode_segment,
 };
-use super::ids::{Run, Runs, open_run};
+use super::ids::{Ids, Runs, open_run};
 use super::jobs::Jobs;
 use super::reader::walk_feed;
 use super::schema::{
@@ -116,10 +117,14 @@ impl Check<'_> {
                 }
             }
         }
-        let length = |run: &Run| -> Result<u64, StoreError> {
-            open_run(&view.snapshot, run.number)?.len().map_err(unreadable)
-        };
-        let ids = self.runs.iter().map(length).sum::<Result<u64, StoreError>>()?;
+        let mut ids = 0;
+        for run in self.runs.iter() {
+            let table = open_run(&view.snapshot, run.number)?;
+            let mut of_run = Ids::of_snapshot(&table, Bound::Unbounded)?;
+            while of_run.take()?.is_some() {
+                ids += 1;
+            }
+        }
         let indexes = [by_status, by_pipeline].map(|index| index.len().map_err(unreadable));
         let lengths = [Ok(ids)].into_iter().chain(indexes);
         for (name, length) in ["ids", "by_status", "by_pipeline"].into_iter().zip(lengths) {

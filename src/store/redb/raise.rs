@@ -8,7 +8,7 @@
 use redb::{Database, ReadableTable, TableDefinition, TableError, WriteTransaction};
 
 use super::codec::{decode_record, encode_job, encode_number};
-use super::ids::{Filter, IdHash, Run, open_to_write};
+use super::ids::{BlockWriter, Filter, IdHash, Run, open_to_write};
 use super::schema::{
     BY_PIPELINE, BY_STATUS, META, OF_TABLES, RECORDS, RUNS, SLOTS_KEY, index_value,
     pipeline_prefix, status_prefix, with_seq,
@@ -62,6 +62,7 @@ fn move_jobs(txn: &WriteTransaction) -> Result<(), Moving> {
         (txn.open_table(BY_STATUS)?, txn.open_table(BY_PIPELINE)?);
     let mut filter = Filter::for_ids(ids);
     let mut table = open_to_write(txn, run)?;
+    let mut blocks = BlockWriter::default();
     for (slot, row) in (0..).zip(jobs.iter()?) {
         let (key, value) = row?;
         let record = decode_record(key.value(), value.value());
@@ -71,7 +72,7 @@ fn move_jobs(txn: &WriteTransaction) -> Result<(), Moving> {
         let job_id = job_id.ok_or_else(|| broken().at("jobs", key.value()))?;
         let at = u64::to_be_bytes(slot);
         records.insert(at.as_slice(), encode_job(&at, &job_id, &record).as_slice())?;
-        table.insert(key.value(), at.as_slice())?;
+        blocks.push(&mut table, job_id.as_str(), slot)?;
         filter.add(IdHash::of(job_id.as_str()));
         let place = index_value(slot, &job_id);
         let prefixes =
@@ -80,6 +81,7 @@ fn move_jobs(txn: &WriteTransaction) -> Result<(), Moving> {
             index.insert(with_seq(prefix, record.seq).as_slice(), place.as_slice())?;
         }
     }
+    blocks.finish(&mut table)?;
     let mut meta = txn.open_table(META)?;
     meta.insert(SLOTS_KEY, encode_number(SLOTS_KEY, ids).as_slice())?;
     let (key, value) = Run { number: run, level: 0, ids, filter: filter.into() }.encode();

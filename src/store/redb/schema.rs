@@ -23,8 +23,8 @@ pub const IDENTITY: Table = TableDefinition::new("identity");
 /// Value: job id and record, sealed.
 pub const RECORDS: Table = TableDefinition::new("records");
 /// tables.redb: one row per run of ids. Key: its number (4 bytes). Value: its level, how many ids
-/// were written into it, its filter; sealed. The run itself is a table `ids_NUMBER` with a row per
-/// job. Key: job id. Value: slot, plain: whoever reads it reads the record too, and compares.
+/// were written into it, its filter; sealed. The run itself is a table `ids_NUMBER` with a row for
+/// every 32 ids. Key: the first of them. Value: ids and slots, sealed.
 pub const RUNS: Table = TableDefinition::new("runs");
 /// tables.redb: one row per job. Key: status, zero, seq of the record. Value: slot and job id,
 /// plain.

@@ -138,7 +138,7 @@ type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
 #[test]
 fn a_check_finds_each_damage() {
-    let damages: [(&str, Damage); 13] = [
+    let damages: [(&str, Damage); 14] = [
         ("by_status: no row", |txn| remove_first(txn, BY_STATUS)),
         ("by_pipeline: no row", |txn| remove_first(txn, BY_PIPELINE)),
         ("by_status: 4 rows", |txn| {
@@ -147,11 +147,13 @@ fn a_check_finds_each_damage() {
         ("the checksum does not match", spoil_job_1),
         ("ids: \"job-0\" is not at its slot 0", |txn| remove_first(txn, run("ids_0000000001"))),
         ("ids: \"job-1\" is not at its slot 1", |txn| {
-            let other = 0_u64.to_be_bytes();
-            txn.open_table(run("ids_0000000001"))
-                .unwrap()
-                .insert(&b"job-1"[..], &other[..])
-                .unwrap();
+            let ids =
+                super::codec::encode_ids(b"job-0", &[("job-0", 0), ("job-1", 0), ("job-2", 2)]);
+            txn.open_table(run("ids_0000000001")).unwrap().insert(&b"job-0"[..], &*ids).unwrap();
+        }),
+        ("ids, job-0: the checksum does not match", |txn| {
+            let ids = b"not a block";
+            txn.open_table(run("ids_0000000001")).unwrap().insert(&b"job-0"[..], &ids[..]).unwrap();
         }),
         ("differ from a scan", |txn| {
             // Two wrongs that the total does not show.

@@ -29,6 +29,8 @@ use crate::store::StoreError;
 /// The version that every value is written with.
 const VERSION: u8 = 1;
 const CHECKSUM_BYTES: usize = 4;
+/// Room for an id like a UUID and its slot.
+const ID_BYTES_EXPECTED: usize = 48;
 /// Room for a usual value, a job with four transitions, at once.
 const VALUE_BYTES_EXPECTED: usize = 384;
 /// Most bytes that a decoder may reserve for one list: far above any segment that is written.
@@ -178,6 +180,15 @@ pub fn encode_feed_block(key: &[u8], updated_at: u64, last_seq: u64, frame: &[u8
 }
 
 pub fn decode_feed_block<'a>(key: &[u8], bytes: &'a [u8]) -> Result<(u64, u64, &'a [u8]), Broken> {
+    unseal(key, bytes)
+}
+
+/// Some ids of a run, in their order, with the slots of their jobs.
+pub fn encode_ids(key: &[u8], ids: &[(&str, u64)]) -> Vec<u8> {
+    seal_with(key, &ids.to_vec(), ids.len() * ID_BYTES_EXPECTED)
+}
+
+pub fn decode_ids<'a>(key: &[u8], bytes: &'a [u8]) -> Result<Vec<(&'a str, u64)>, Broken> {
     unseal(key, bytes)
 }
 

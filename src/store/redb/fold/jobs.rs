@@ -11,7 +11,9 @@ use super::{Rows, open, put, take};
 use crate::model::{JobId, JobRecord, PipelineName, Status};
 use crate::store::StoreError;
 use crate::store::redb::codec::{decode_job, decode_number, encode_job, encode_number};
-use crate::store::redb::ids::{Filter, IdHash, Merges, Run, Runs, open_to_write, parse_slot};
+use crate::store::redb::ids::{
+    BlockWriter, Filter, IdHash, Merges, Run, Runs, find, open_to_write, remove,
+};
 use crate::store::redb::schema::{
     BY_PIPELINE, BY_STATUS, COUNTS, META, RECORDS, RUNS, SLOTS_KEY, counts_key, index_value,
     pipeline_prefix, status_prefix, with_seq,
@@ -74,9 +76,8 @@ impl<'a> Places<'a> {
                         it.insert(open_to_write(txn, run.number)?)
                     }
                 };
-                let key = job_id.as_str().as_bytes();
-                if let Some(value) = table.get(key).map_err(unreadable)? {
-                    found = Some((run.number, parse_slot(key, value.value())?));
+                if let Some(slot) = find(table, job_id.as_str())? {
+                    found = Some((run.number, slot));
                     break;
                 }
             }
@@ -203,9 +204,9 @@ fn forget_ids(
 ) -> Result<(), StoreError> {
     for place in places.old.iter().filter(|place| place.held.is_none()) {
         let Some(run) = place.run else { continue };
-        let key = place.job_id.as_str().as_bytes();
-        take(&mut open_to_write(txn, run)?, key)?;
-        merges.remove(txn, run, key)?;
+        let id = place.job_id.as_str();
+        remove(&mut open_to_write(txn, run)?, id)?;
+        merges.remove(txn, run, id)?;
     }
     Ok(())
 }
@@ -224,10 +225,12 @@ fn write_run(
     let ids = sorted.len() as u64;
     let mut filter = Filter::for_ids(ids);
     let mut table = open_to_write(txn, number)?;
+    let mut blocks = BlockWriter::default();
     for place in sorted {
         filter.add(IdHash::of(place.job_id.as_str()));
-        put(&mut table, place.job_id.as_str().as_bytes(), &place.slot.to_be_bytes())?;
+        blocks.push(&mut table, place.job_id.as_str(), place.slot)?;
     }
+    blocks.finish(&mut table)?;
     Ok(Some(Run { number, level: 0, ids, filter: filter.into() }))
 }
 

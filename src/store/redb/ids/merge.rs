@@ -9,9 +9,9 @@ use std::collections::HashSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use redb::{Range, ReadableTable, Table, TableDefinition, TableHandle, WriteTransaction};
+use redb::{Table, TableDefinition, TableHandle, WriteTransaction};
 
-use super::{Filter, IdHash, Run, Runs, TABLE_PREFIX};
+use super::{BlockWriter, Filter, IdHash, Ids, Run, Runs, TABLE_PREFIX, remove, take_first};
 use crate::store::StoreError;
 use crate::store::redb::tail::unreadable;
 
@@ -34,7 +34,7 @@ struct Merge {
     level: u8,
     ids: u64,
     /// The last id that was copied.
-    last: Option<Vec<u8>>,
+    last: Option<String>,
     filter: Filter,
 }
 
@@ -68,11 +68,9 @@ impl Merges {
     ///
     /// # Errors
     /// [`StoreError`] as for every write.
-    pub fn remove(&self, txn: &WriteTransaction, run: u32, key: &[u8]) -> Result<(), StoreError> {
-        for merge in self.0.iter().filter(|merge| merge.sources.contains(&run)) {
-            open_to_write(txn, merge.into)?.remove(key).map_err(unreadable)?;
-        }
-        Ok(())
+    pub fn remove(&self, txn: &WriteTransaction, run: u32, id: &str) -> Result<(), StoreError> {
+        let mut merges = self.0.iter().filter(|merge| merge.sources.contains(&run));
+        merges.try_for_each(|merge| remove(&mut open_to_write(txn, merge.into)?, id))
     }
 
     /// Begins what is due, and moves every merge on. `ids` were added by this fold.
@@ -135,48 +133,25 @@ impl Merge {
         let sources = self.sources.iter().map(|number| open_to_write(txn, *number));
         let sources = sources.collect::<Result<Vec<_>, _>>()?;
         let from = self.last.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let heads = sources.iter().map(|table| Head::new(table, from));
+        let heads = sources.iter().map(|table| Ids::of_table(table, from));
         let mut heads = heads.collect::<Result<Vec<_>, _>>()?;
+        let mut blocks = BlockWriter::default();
         for _ in 0..slice {
-            let first = heads.iter_mut().filter(|head| head.row.is_some());
-            let Some(head) = first.min_by(|a, b| a.key().cmp(&b.key())) else { return Ok(true) };
-            let Some((key, value)) = head.row.take() else { return Ok(true) };
-            into.insert(key.as_slice(), value.as_slice()).map_err(unreadable)?;
-            self.filter.add(IdHash::of(&String::from_utf8_lossy(&key)));
-            self.last = Some(key);
-            head.step()?;
+            let Some((id, slot)) = take_first(&mut heads)? else {
+                blocks.finish(&mut into)?;
+                return Ok(true);
+            };
+            blocks.push(&mut into, &id, slot)?;
+            self.filter.add(IdHash::of(&id));
+            self.last = Some(id);
         }
+        blocks.finish(&mut into)?;
         Ok(false)
     }
 
     fn into_run(self) -> Run {
         let filter = Arc::new(self.filter);
         Run { number: self.into, level: self.level, ids: self.ids, filter }
-    }
-}
-
-/// The next row of a source.
-struct Head<'a> {
-    range: Range<'a, &'static [u8], &'static [u8]>,
-    row: Option<(Vec<u8>, Vec<u8>)>,
-}
-
-impl<'a> Head<'a> {
-    fn new(table: &'a Rows<'_>, from: Bound<&[u8]>) -> Result<Self, StoreError> {
-        let range = table.range::<&[u8]>((from, Bound::Unbounded)).map_err(unreadable)?;
-        let mut head = Self { range, row: None };
-        head.step()?;
-        Ok(head)
-    }
-
-    fn key(&self) -> Option<&[u8]> {
-        self.row.as_ref().map(|(key, _)| key.as_slice())
-    }
-
-    fn step(&mut self) -> Result<(), StoreError> {
-        let row = self.range.next().transpose().map_err(unreadable)?;
-        self.row = row.map(|(key, value)| (key.value().to_vec(), value.value().to_vec()));
-        Ok(())
     }
 }
 

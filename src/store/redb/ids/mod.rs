@@ -6,6 +6,7 @@
 //! one, a slice with every fold ([`merge`]), so that there are few (O'Neil and others: The
 //! Log-Structured Merge-Tree, 1996). A filter in memory tells which run may have an id.
 
+mod block;
 mod filter;
 mod merge;
 
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError};
 
+pub use block::{BlockWriter, Ids, find, remove, take_first};
 pub use filter::{Filter, IdHash};
 pub use merge::{Merges, open_to_write};
 
@@ -92,9 +94,9 @@ impl Runs {
     /// [`StoreError`] if a run cannot be read.
     pub fn slot(&self, txn: &ReadTransaction, job_id: &str) -> Result<Option<u64>, StoreError> {
         for run in self.candidates(job_id) {
-            let table = open_run(txn, run.number)?;
-            if let Some(value) = table.get(job_id.as_bytes()).map_err(unreadable)? {
-                return parse_slot(job_id.as_bytes(), value.value()).map(Some);
+            let slot = find(&open_run(txn, run.number)?, job_id)?;
+            if slot.is_some() {
+                return Ok(slot);
             }
         }
         Ok(None)
@@ -124,12 +126,3 @@ pub fn open_run(txn: &ReadTransaction, number: u32) -> Result<SnapshotTable, Sto
 }
 
 const RUNS_NAME: &str = "runs";
-
-/// The slot in a row of a run.
-///
-/// # Errors
-/// `CorruptRecord` if it is none.
-pub fn parse_slot(key: &[u8], value: &[u8]) -> Result<u64, StoreError> {
-    let bytes = value.try_into().map_err(|_| Broken("the slot has not 8 bytes".to_owned()));
-    bytes.map(u64::from_be_bytes).map_err(|it| it.at("ids", key))
-}

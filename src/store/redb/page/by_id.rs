@@ -9,9 +9,9 @@ use super::Draft;
 use crate::model::{JobId, Place};
 use crate::store::StoreError;
 use crate::store::redb::codec::Broken;
-use crate::store::redb::ids::{Run, open_run, parse_slot};
+use crate::store::redb::ids::{Ids, Run, open_run, take_first};
 use crate::store::redb::jobs::Jobs;
-use crate::store::redb::tail::{View, unreadable};
+use crate::store::redb::tail::View;
 
 /// From the first id on; true if the walk is at its end.
 ///
@@ -31,7 +31,7 @@ pub fn walk(view: &View, draft: &mut Draft<'_>) -> Result<bool, StoreError> {
     let mut in_tail = TailIds::new(view, &from, &prefix);
     let mut in_tables = TableJobs::new(view, &from, &prefix)?;
     loop {
-        let (of_tail, of_tables) = (in_tail.head(), in_tables.head());
+        let (of_tail, of_tables) = (in_tail.head(), in_tables.head.as_ref().map(|(id, _)| id));
         let order = match (&of_tail, of_tables) {
             (None, None) => return Ok(true),
             (Some(_), None) => Ordering::Less,
@@ -97,58 +97,35 @@ impl TailIds {
 /// The ids of the tables with a prefix: the runs, merged.
 struct TableJobs<'a> {
     jobs: Jobs<'a>,
-    runs: Vec<RunIds>,
-}
-
-impl<'a> TableJobs<'a> {
-    fn new(view: &'a View, from: &Bound<String>, prefix: &str) -> Result<Self, StoreError> {
-        let from = from.as_ref().map(|text| text.as_bytes());
-        let open = |run: &Run| {
-            let table = open_run(&view.snapshot, run.number)?;
-            let range = table.range::<&[u8]>((from, Bound::Unbounded)).map_err(unreadable)?;
-            let mut run = RunIds { range, prefix: prefix.to_owned(), head: None };
-            run.step()?;
-            Ok(run)
-        };
-        let runs = view.runs.iter().map(open).collect::<Result<_, StoreError>>()?;
-        Ok(Self { jobs: view.jobs()?, runs })
-    }
-
-    fn head(&self) -> Option<&JobId> {
-        self.runs.iter().filter_map(|run| run.head.as_ref()).map(|(id, _)| id).min()
-    }
-
-    /// Goes beyond the head: its id and its slot. An id stands in one run.
-    fn next(&mut self) -> Result<Option<(JobId, u64)>, StoreError> {
-        let with_head = self.runs.iter_mut().filter(|run| run.head.is_some());
-        let first = with_head.min_by(|a, b| {
-            let id = |run: &RunIds| run.head.as_ref().map(|(id, _)| id.clone());
-            id(a).cmp(&id(b))
-        });
-        let Some(run) = first else { return Ok(None) };
-        let head = run.head.take();
-        run.step()?;
-        Ok(head)
-    }
-}
-
-/// One run and the id that it stands at.
-struct RunIds {
-    range: redb::Range<'static, &'static [u8], &'static [u8]>,
+    runs: Vec<Ids<'static>>,
     prefix: String,
     head: Option<(JobId, u64)>,
 }
 
-impl RunIds {
+impl<'a> TableJobs<'a> {
+    fn new(view: &'a View, from: &Bound<String>, prefix: &str) -> Result<Self, StoreError> {
+        let from = from.as_ref().map(String::as_str);
+        let open = |run: &Run| Ids::of_snapshot(&open_run(&view.snapshot, run.number)?, from);
+        let runs = view.runs.iter().map(open).collect::<Result<_, StoreError>>()?;
+        let prefix = prefix.to_owned();
+        let mut jobs = Self { jobs: view.jobs()?, runs, prefix, head: None };
+        jobs.step()?;
+        Ok(jobs)
+    }
+
+    /// Takes the head: its id and its slot.
+    fn next(&mut self) -> Result<Option<(JobId, u64)>, StoreError> {
+        let head = self.head.take();
+        self.step()?;
+        Ok(head)
+    }
+
+    /// Goes to the next id of all runs. An id stands in one of them.
     fn step(&mut self) -> Result<(), StoreError> {
-        let Some(row) = self.range.next() else { return Ok(()) };
-        let (key, value) = row.map_err(unreadable)?;
-        let key = key.value();
-        if key.starts_with(self.prefix.as_bytes()) {
-            let job_id = std::str::from_utf8(key).ok().and_then(|it| JobId::parse(it).ok());
-            let broken = || Broken("the key is not a job id".to_owned()).at("ids", key);
-            let slot = parse_slot(key, value.value())?;
-            self.head = Some((job_id.ok_or_else(broken)?, slot));
+        let Some((id, slot)) = take_first(&mut self.runs)? else { return Ok(()) };
+        if id.starts_with(&self.prefix) {
+            let broken = |error| Broken(format!("{error}")).at("ids", id.as_bytes());
+            self.head = Some((JobId::parse(&id).map_err(broken)?, slot));
         }
         Ok(())
     }
