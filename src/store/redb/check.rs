@@ -18,13 +18,13 @@ use redb::{ReadableTable, ReadableTableMetadata};
 use super::codec::{
     Mark, decode_expected, decode_job, decode_kept, decode_mark, decode_number, decode_segment,
 };
-use super::ids::{Ids, Runs, open_run};
-use super::jobs::Jobs;
+use super::ids::Ids;
 use super::reader::walk_feed;
 use super::schema::{
     BY_PIPELINE, BY_STATUS, COUNTS, EXPECTED, FEED, KEYS, KEYS_BY_AGE, MARK_KEY, META, RECORDS,
-    RUNS, index_value, parse_counts_key, pipeline_prefix, seq_of, status_prefix, with_seq,
+    SnapshotTable, index_value, parse_counts_key, pipeline_prefix, seq_of, status_prefix, with_seq,
 };
+use super::snapshot::Snapshot;
 use super::tail::{Held, View, unreadable};
 use crate::model::{Counts, Expectations, JobId, JobRecord, NameMap, Operation, PipelineName};
 use crate::store::{CheckReport, StoreError};
@@ -34,9 +34,8 @@ use crate::store::{CheckReport, StoreError};
 /// # Errors
 /// [`StoreError::Failed`] if the file does not answer; damage is in the report.
 pub fn check(view: &View) -> Result<CheckReport, StoreError> {
-    // Those of the view may be older, if a fold was just committed.
-    let runs = Runs::load(&view.table(RUNS)?)?;
-    let mut check = Check { view, report: CheckReport::default(), mark: mark(view)?, runs };
+    let mark = mark(&view.snapshot)?;
+    let mut check = Check { view, report: CheckReport::default(), mark };
     check.report.last_seq = view.as_of_seq;
     let in_tables = check.part(Check::tables)?;
     let in_tail = check.part(Check::tail)?;
@@ -50,8 +49,16 @@ pub fn check(view: &View) -> Result<CheckReport, StoreError> {
 }
 
 /// How far the tables of this moment reach.
-pub fn mark(view: &View) -> Result<Mark, StoreError> {
-    let row = view.table(META)?.get(MARK_KEY).map_err(unreadable)?;
+pub fn mark(tables: &Snapshot) -> Result<Mark, StoreError> {
+    mark_of(&tables.table(META)?)
+}
+
+/// How far tables reach, by their table `meta`.
+///
+/// # Errors
+/// [`StoreError`] if it cannot be read.
+pub fn mark_of(meta: &SnapshotTable) -> Result<Mark, StoreError> {
+    let row = meta.get(MARK_KEY).map_err(unreadable)?;
     let Some(value) = row else { return Ok(Mark::default()) };
     decode_mark(MARK_KEY, value.value()).map_err(|it| it.at("meta", MARK_KEY))
 }
@@ -60,7 +67,6 @@ struct Check<'a> {
     view: &'a View,
     report: CheckReport,
     mark: Mark,
-    runs: Runs,
 }
 
 impl Check<'_> {
@@ -101,7 +107,7 @@ impl Check<'_> {
                     .note(format!("records, {job_id:?}: seq {} is above the mark", record.seq));
             }
             scanned.add(&record.pipeline, record.status, 1);
-            if self.runs.slot(&view.snapshot, job_id.as_str())? != Some(slot) {
+            if view.snapshot.slot(&job_id)? != Some(slot) {
                 self.report.note(format!("ids: {job_id:?} is not at its slot {slot}"));
             }
             let status_key = with_seq(status_prefix(record.status), record.seq);
@@ -118,9 +124,8 @@ impl Check<'_> {
             }
         }
         let mut ids = 0;
-        for run in self.runs.iter() {
-            let table = open_run(&view.snapshot, run.number)?;
-            let mut of_run = Ids::of_snapshot(&table, Bound::Unbounded)?;
+        for run in view.snapshot.ids() {
+            let mut of_run = Ids::of_snapshot(run, Bound::Unbounded)?;
             while of_run.take()?.is_some() {
                 ids += 1;
             }
@@ -133,7 +138,7 @@ impl Check<'_> {
                 self.report.note(format!("{name}: {length} rows for {rows} jobs"));
             }
         }
-        if stored_counts(view)? != scanned {
+        if stored_counts(&view.snapshot)? != scanned {
             self.report.note("counts: the stored counts differ from a scan".to_owned());
         }
         Ok(scanned)
@@ -141,9 +146,9 @@ impl Check<'_> {
 
     /// Replays the segments of the tail over the tables. Returns the records that they give.
     fn tail(&mut self) -> Result<NameMap<JobId, Held>, StoreError> {
-        let jobs = Jobs::open(&self.view.snapshot, &self.runs)?;
+        let jobs = &self.view.snapshot;
         let mut replayed: NameMap<JobId, Held> = NameMap::default();
-        let mut expectations = stored_expectations(self.view)?;
+        let mut expectations = stored_expectations(&self.view.snapshot)?;
         for generation in self.view.generations.iter().rev() {
             let segments: Vec<_> = generation.read().segments.clone();
             // Another batch may have been published, or folded, since the view was taken.
@@ -198,7 +203,7 @@ impl Check<'_> {
         mut scanned: Counts,
         in_tail: &NameMap<JobId, Held>,
     ) -> Result<(), StoreError> {
-        let jobs = Jobs::open(&self.view.snapshot, &self.runs)?;
+        let jobs = &self.view.snapshot;
         for (job_id, record) in in_tail {
             if let Some(old) = jobs.record(job_id)? {
                 scanned.shift(&old.pipeline, old.status, -1).map_err(|error| {
@@ -292,9 +297,9 @@ fn is_later(held: Option<&Held>, as_of_seq: u64) -> bool {
 ///
 /// # Errors
 /// [`StoreError`] if it cannot be read.
-pub fn stored_expectations(view: &View) -> Result<Expectations, StoreError> {
+pub fn stored_expectations(tables: &Snapshot) -> Result<Expectations, StoreError> {
     let mut expectations = Expectations::default();
-    for row in view.table(EXPECTED)?.iter().map_err(unreadable)? {
+    for row in tables.table(EXPECTED)?.iter().map_err(unreadable)? {
         let (key, value) = row.map_err(unreadable)?;
         let key = key.value();
         let expected = decode_expected(key, value.value()).map_err(|it| it.at("expected", key))?;
@@ -311,9 +316,9 @@ pub fn stored_expectations(view: &View) -> Result<Expectations, StoreError> {
 ///
 /// # Errors
 /// [`StoreError`] if they cannot be read.
-pub fn stored_counts(view: &View) -> Result<Counts, StoreError> {
+pub fn stored_counts(tables: &Snapshot) -> Result<Counts, StoreError> {
     let mut counts = Counts::default();
-    for row in view.table(COUNTS)?.iter().map_err(unreadable)? {
+    for row in tables.table(COUNTS)?.iter().map_err(unreadable)? {
         let (key, value) = row.map_err(unreadable)?;
         let (key, value) = (key.value(), value.value());
         let number = decode_number(key, value).map_err(|it| it.at("counts", key))?;

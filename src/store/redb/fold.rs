@@ -30,7 +30,7 @@ pub fn fold(
     options: &StoreOptions,
     age: &AgeClock,
     ids: (&Runs, &mut Merges),
-) -> Result<(Mark, Runs), StoreError> {
+) -> Result<Mark, StoreError> {
     let content = generation.read();
     let Some(last) = content.segments.last() else {
         unreachable!("only a generation with a segment is folded");
@@ -41,7 +41,7 @@ pub fn fold(
     let mut mark = read_mark(&txn)?;
     let first = content.segments.first().map_or(0, |it| it.batch_no);
     assert_eq!(first, mark.batch_no + 1, "a fold goes on where the last one ended");
-    let runs = jobs::fold_jobs(&txn, &content, ids.0, ids.1)?;
+    jobs::fold_jobs(&txn, &content, ids.0, ids.1)?;
     timeline::fold(&txn, &content.timeline, options.timeline_rows_max)?;
     fold_expected(&txn, &content)?;
     let now = age.now(last.updated_at);
@@ -52,7 +52,7 @@ pub fn fold(
     mark.updated_at = last.updated_at.0;
     put(&mut open(&txn, META)?, MARK_KEY, &encode_mark(MARK_KEY, &mark))?;
     txn.commit().map_err(unreadable)?;
-    Ok((mark, runs))
+    Ok(mark)
 }
 
 type Definition = redb::TableDefinition<'static, &'static [u8], &'static [u8]>;

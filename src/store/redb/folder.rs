@@ -11,6 +11,7 @@ use super::age::AgeClock;
 use super::codec::Mark;
 use super::fold::fold;
 use super::ids::Merges;
+use super::snapshot::Snapshot;
 use super::tail::{Generation, Tail};
 use crate::store::{OpenHooks, StoreError, StoreOptions};
 
@@ -29,6 +30,18 @@ pub struct FoldWork {
     pub tail: Arc<Tail>,
     pub options: StoreOptions,
     pub age: Arc<AgeClock>,
+}
+
+impl FoldWork {
+    /// Folds a generation and lets readers see the tables as they are then.
+    fn fold(&self, generation: &Generation, merges: &mut Merges) -> Result<Mark, StoreError> {
+        let before = self.tail.snapshot()?;
+        let ids = (before.runs(), merges);
+        let mark = fold(&self.tables, generation, &self.options, &self.age, ids)?;
+        drop(before);
+        self.tail.drop_folded(Snapshot::open(&self.tables)?);
+        Ok(mark)
+    }
 }
 
 /// A cheap look at the folder, for the statistics.
@@ -162,14 +175,9 @@ fn run(
     let mut merges = Merges::default();
     for generation in generations {
         let begin = Instant::now();
-        let ids = (&work.tail.runs(), &mut merges);
-        let folded = fold(&work.tables, &generation, &work.options, &work.age, ids);
+        let folded = work.fold(&generation, &mut merges);
         let fold_ms = begin.elapsed().as_secs_f64() * 1000.0;
         let is_failed = folded.is_err();
-        let folded = folded.map(|(mark, runs)| {
-            work.tail.drop_folded(runs);
-            mark
-        });
         let mut state = shared.lock();
         match folded {
             Ok(mark) => {

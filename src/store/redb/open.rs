@@ -12,7 +12,7 @@ use redb::{
 };
 
 use super::age::AgeClock;
-use super::check::{mark, stored_counts, stored_expectations};
+use super::check::{mark_of, stored_counts, stored_expectations};
 use super::codec::{Mark, Segment, decode_identity, encode_identity};
 use super::directory::{
     Directory, FORMAT_VERSION, FORMAT_VERSION_READ_FROM, Identity, JOURNAL, TABLES, WAY_BACK,
@@ -20,11 +20,11 @@ use super::directory::{
 };
 use super::disk::{Disk, DiskCounters, Hold};
 use super::folder::{FoldWork, Folder};
-use super::ids::Runs;
 use super::journal::Journal;
 use super::raise::raise;
 use super::reader::RedbReader;
-use super::schema::{IDENTITY, IDENTITY_KEY, OF_TABLES, RECORDS, RUNS, SEGMENTS};
+use super::schema::{IDENTITY, IDENTITY_KEY, META, OF_TABLES, RECORDS, SEGMENTS};
+use super::snapshot::{Snapshot, open_table};
 use super::tail::{Base, Publication, Tail, unreadable};
 use super::writer::{RedbWriter, appendix};
 use crate::model::{JobRecord, NameMap, TimestampMs};
@@ -274,8 +274,8 @@ fn agree(
     journal: &Journal,
     tables: &Arc<Database>,
 ) -> Result<Mark, OpenError> {
-    let view = Tail::new(tables.clone(), Base::default()).view();
-    let mark = view.and_then(|view| mark(&view));
+    let meta = tables.begin_read().map_err(unreadable).and_then(|txn| open_table(&txn, META));
+    let mark = meta.and_then(|meta| mark_of(&meta));
     let mark = mark.map_err(|error| closed(&directory.path_of(TABLES), error))?;
     let (first, last) = (journal.first(), journal.last());
     if last < mark.batch_no || first > mark.batch_no + 1 {
@@ -289,17 +289,15 @@ fn agree(
 }
 
 /// What the tables have, before the journal is replayed.
-fn base(tables: &Arc<Database>, mark: Mark) -> Result<Base, StoreError> {
-    let view = Tail::new(tables.clone(), Base::default()).view()?;
-    let (counts, expectations) = (stored_counts(&view)?, stored_expectations(&view)?);
-    let jobs = view.table(RECORDS)?.len().map_err(unreadable)?;
+fn base(tables: &Snapshot, mark: Mark) -> Result<Base, StoreError> {
+    let (counts, expectations) = (stored_counts(tables)?, stored_expectations(tables)?);
+    let jobs = tables.table(RECORDS)?.len().map_err(unreadable)?;
     if counts.total() != jobs {
         let what = format!("they count {} jobs and hold {jobs}", counts.total());
         return Err(StoreError::CorruptRecord { table: "counts", key: "total".to_owned(), what });
     }
-    let runs = Runs::load(&view.table(RUNS)?)?;
     let (last_seq, updated_at) = (mark.last_seq, TimestampMs(mark.updated_at));
-    Ok(Base { counts, expectations, last_seq, updated_at, runs })
+    Ok(Base { counts, expectations, last_seq, updated_at })
 }
 
 /// The tail as it was: what the tables have, and the journal's segments after their mark.
@@ -310,8 +308,10 @@ fn restore(
     hooks: &OpenHooks,
     mark: Mark,
 ) -> Result<Tail, OpenError> {
-    let base = base(tables, mark).map_err(|error| closed(&directory.path_of(TABLES), error))?;
-    let tail = Tail::new(tables.clone(), base);
+    let in_tables = |error| closed(&directory.path_of(TABLES), error);
+    let snapshot = Snapshot::open(tables).map_err(in_tables)?;
+    let base = base(&snapshot, mark).map_err(in_tables)?;
+    let tail = Tail::new(tables.clone(), snapshot, base);
     let (mut batch_no, mut last_seq) = (mark.batch_no, mark.last_seq);
     let (total, from) = ((journal.last() - mark.batch_no).max(1), mark.batch_no);
     let mut replay = |(number, segment, bytes): (u64, Segment, Arc<[u8]>)| {
@@ -355,13 +355,12 @@ fn replay(
     bytes: Arc<[u8]>,
 ) -> Result<(), StoreError> {
     let view = tail.view()?;
-    let jobs = view.jobs()?;
     let mut records = NameMap::default();
     for operation in &segment.operations {
         let Some(job_id) = operation.job_id() else { continue };
         let before = match records.remove(job_id).or_else(|| view.tail_record(job_id)) {
             Some(held) => held,
-            None => jobs.record(job_id)?,
+            None => view.snapshot.record(job_id)?,
         };
         if before.as_ref().map(|it| it.status) != operation.previous() {
             let what = format!("seq {} does not follow the status in the tables", operation.seq());
@@ -370,7 +369,6 @@ fn replay(
         let after = operation.apply(before.map(JobRecord::to_change), segment.updated_at);
         records.insert(job_id.clone(), after.map(Arc::new));
     }
-    drop(jobs);
     drop(view);
     // A stale change leaves the record as it was, and in the tables.
     records.retain(|_, held| held.as_ref().is_none_or(|it| it.seq >= segment.first_seq));

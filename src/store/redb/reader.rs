@@ -43,10 +43,9 @@ impl ReadStore for RedbReader {
 
     fn lookup(&self, job_ids: &[JobId]) -> Result<Lookup, StoreError> {
         let (view, held) = self.tail.view_of(job_ids)?;
-        let jobs = view.jobs()?;
         let record = |(job_id, held): (&JobId, Option<Held>)| match held {
             Some(held) => Ok(held),
-            None => jobs.record(job_id),
+            None => view.snapshot.record(job_id),
         };
         let records = job_ids.iter().zip(held).map(record).collect::<Result<_, _>>()?;
         Ok(Lookup { records, as_of_seq: view.as_of_seq })

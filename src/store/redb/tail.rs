@@ -16,15 +16,14 @@ mod tallies;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use redb::{Database, ReadTransaction, ReadableDatabase, TableDefinition};
+use redb::{Database, TableDefinition};
 
 pub use generation::{Appendix, Content, Generation, Held, Publication};
 pub use index::Row;
 pub use tallies::{Minutes, Tallies};
 
-use super::ids::Runs;
-use super::jobs::Jobs;
 use super::schema::SnapshotTable;
+use super::snapshot::Snapshot;
 use crate::model::{Counts, Expectations, JobId, JobRecord, Miscounted, Operation, TimestampMs};
 use crate::store::StoreError;
 
@@ -44,10 +43,15 @@ struct Present {
     last_seq: u64,
     updated_at: TimestampMs,
     /// `None` once the store is closed.
-    tables: Option<Arc<Database>>,
-    /// The runs of ids that the tables have; or had before the fold that was just committed, whose
-    /// jobs are still in the tail.
-    runs: Runs,
+    tables: Option<Open>,
+}
+
+/// The tables, and as the last fold left them. While a fold is committed and its generation not yet
+/// dropped, this is as the one before left them.
+#[derive(Debug)]
+struct Open {
+    database: Arc<Database>,
+    snapshot: Arc<Snapshot>,
 }
 
 /// What the tables have, before the journal is replayed.
@@ -57,12 +61,11 @@ pub struct Base {
     pub expectations: Expectations,
     pub last_seq: u64,
     pub updated_at: TimestampMs,
-    pub runs: Runs,
 }
 
 impl Tail {
     /// The present as the tables have it, before the journal is replayed.
-    pub fn new(tables: Arc<Database>, base: Base) -> Self {
+    pub fn new(database: Arc<Database>, snapshot: Snapshot, base: Base) -> Self {
         let present = Present {
             active: Arc::default(),
             folding: None,
@@ -70,8 +73,7 @@ impl Tail {
             expectations: Arc::new(base.expectations),
             last_seq: base.last_seq,
             updated_at: base.updated_at,
-            tables: Some(tables),
-            runs: base.runs,
+            tables: Some(Open { database, snapshot: Arc::new(snapshot) }),
         };
         Self { present: RwLock::new(present) }
     }
@@ -124,19 +126,24 @@ impl Tail {
         Some(folding)
     }
 
-    /// Drops the folding generation: the tables have it now, with its ids in `runs`.
-    pub fn drop_folded(&self, runs: Runs) {
+    /// Drops the folding generation: the tables have it now, as `snapshot` shows.
+    pub fn drop_folded(&self, snapshot: Snapshot) {
+        let snapshot = Arc::new(snapshot);
         let mut present = self.write();
-        present.runs = runs;
+        let before =
+            present.tables.as_mut().map(|it| std::mem::replace(&mut it.snapshot, snapshot));
         let folded = present.folding.take();
         drop(present);
         // Freed after the lock: dropping 200,000 records takes milliseconds.
-        drop(folded);
+        drop((folded, before));
     }
 
-    /// The runs of ids that the tables have.
-    pub fn runs(&self) -> Runs {
-        self.read().runs.clone()
+    /// The tables as the last fold left them.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] if they are closed.
+    pub fn snapshot(&self) -> Result<Arc<Snapshot>, StoreError> {
+        self.read().snapshot()
     }
 
     /// Jobs, updates and bytes of both generations.
@@ -174,10 +181,10 @@ impl Tail {
         self.read().updated_at
     }
 
-    /// The present moment. No I/O beyond `begin_read`.
+    /// The present moment. No I/O.
     ///
     /// # Errors
-    /// [`StoreError::Failed`] if the tables do not answer or are closed.
+    /// [`StoreError::Failed`] if the tables are closed.
     pub fn view(&self) -> Result<View, StoreError> {
         self.read().view()
     }
@@ -206,25 +213,26 @@ impl Tail {
                 return Ok(held.clone());
             }
         }
-        let tables = present.tables.as_ref();
-        let tables = tables.ok_or_else(|| StoreError::Failed("the store is closed".to_owned()))?;
-        let snapshot = tables.begin_read().map_err(unreadable)?;
-        let runs = present.runs.clone();
+        let snapshot = present.snapshot()?;
         drop(present);
-        Jobs::open(&snapshot, &runs)?.record(job_id)
+        snapshot.record(job_id)
     }
 
     /// Takes the tables away from the readers, to close them.
     pub fn close(&self) -> Option<Arc<Database>> {
-        self.write().tables.take()
+        self.write().tables.take().map(|it| it.database)
     }
 }
 
 impl Present {
-    fn view(&self) -> Result<View, StoreError> {
+    fn snapshot(&self) -> Result<Arc<Snapshot>, StoreError> {
         let tables = self.tables.as_ref();
         let tables = tables.ok_or_else(|| StoreError::Failed("the store is closed".to_owned()))?;
-        let snapshot = tables.begin_read().map_err(unreadable)?;
+        Ok(tables.snapshot.clone())
+    }
+
+    fn view(&self) -> Result<View, StoreError> {
+        let snapshot = self.snapshot()?;
         let folding = self.folding.iter().cloned();
         Ok(View {
             as_of_seq: self.last_seq,
@@ -233,12 +241,11 @@ impl Present {
             expectations: self.expectations.clone(),
             generations: std::iter::once(self.active.clone()).chain(folding).collect(),
             snapshot,
-            runs: self.runs.clone(),
         })
     }
 }
 
-/// One moment of the store. Holds a read transaction: keep it for one page, never for a client.
+/// One moment of the store. Holds a snapshot: keep it for one page, never for a client.
 #[derive(Debug)]
 pub struct View {
     pub as_of_seq: u64,
@@ -247,8 +254,7 @@ pub struct View {
     pub expectations: Arc<Expectations>,
     /// The newest first.
     pub generations: Vec<Arc<Generation>>,
-    pub snapshot: ReadTransaction,
-    pub runs: Runs,
+    pub snapshot: Arc<Snapshot>,
 }
 
 impl View {
@@ -256,15 +262,7 @@ impl View {
         &self,
         definition: TableDefinition<'static, &'static [u8], &'static [u8]>,
     ) -> Result<SnapshotTable, StoreError> {
-        open_table(&self.snapshot, definition)
-    }
-
-    /// The jobs of the tables.
-    ///
-    /// # Errors
-    /// [`StoreError::Failed`] if the tables do not answer.
-    pub fn jobs(&self) -> Result<Jobs<'_>, StoreError> {
-        Jobs::open(&self.snapshot, &self.runs)
+        self.snapshot.table(definition)
     }
 
     /// What the tail has of a job; it may be newer than `as_of_seq`. `None`: the tables may know.
@@ -275,28 +273,13 @@ impl View {
     /// The record of a job.
     ///
     /// # Errors
-    /// As for [`Jobs::record`].
-    pub fn record(
-        &self,
-        jobs: &Jobs<'_>,
-        job_id: &JobId,
-    ) -> Result<Option<Arc<JobRecord>>, StoreError> {
+    /// As for [`Snapshot::record`].
+    pub fn record(&self, job_id: &JobId) -> Result<Option<Arc<JobRecord>>, StoreError> {
         match self.tail_record(job_id) {
             Some(held) => Ok(held),
-            None => jobs.record(job_id),
+            None => self.snapshot.record(job_id),
         }
     }
-}
-
-/// A table of a snapshot.
-///
-/// # Errors
-/// [`StoreError::Failed`] if the tables do not answer.
-pub fn open_table(
-    snapshot: &ReadTransaction,
-    definition: TableDefinition<'static, &'static [u8], &'static [u8]>,
-) -> Result<SnapshotTable, StoreError> {
-    snapshot.open_table(definition).map_err(unreadable)
 }
 
 pub fn unreadable(error: impl std::fmt::Display) -> StoreError {

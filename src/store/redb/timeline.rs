@@ -90,7 +90,7 @@ fn from_tail(
 ) -> Result<(), StoreError> {
     let minute_ms = Resolution::Minute.step_ms();
     let minute_of = |at: u64| u32::try_from(at / minute_ms).unwrap_or(u32::MAX);
-    let folded_through = mark(view)?.batch_no;
+    let folded_through = mark(&view.snapshot)?.batch_no;
     let floors = timeline_mark(view)?.floors;
     let floor = floors.get(level.place()).copied().unwrap_or(0);
     let floor = minute_of(u64::from(floor) * level.resolution.step_ms());

@@ -48,11 +48,9 @@ impl WriteStore for RedbWriter {
             now,
             updated_at: now.max(view.updated_at),
         };
-        let jobs = view.jobs()?;
-        let decided = decide(batch, &ground, |job_id| view.record(&jobs, job_id))?;
+        let decided = decide(batch, &ground, |job_id| view.record(job_id))?;
         let (last_seq, updated_at) = (ground.last_seq, ground.updated_at);
         self.age.begin(updated_at);
-        drop(jobs);
         drop(view);
         if decided.is_empty() {
             let (answers, started) = (decided.answers, decided.started);

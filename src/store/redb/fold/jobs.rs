@@ -20,7 +20,7 @@ use crate::store::redb::schema::{
 };
 use crate::store::redb::tail::{Content, Held, unreadable};
 
-/// Folds the jobs of `content`. Gives the runs of ids after it.
+/// Folds the jobs of `content`. `runs` are those of before.
 ///
 /// # Errors
 /// [`StoreError`]: the transaction must not be committed.
@@ -29,7 +29,7 @@ pub fn fold_jobs(
     content: &Content,
     runs: &Runs,
     merges: &mut Merges,
-) -> Result<Runs, StoreError> {
+) -> Result<(), StoreError> {
     merges.sweep(txn, runs)?;
     let places = Places::find(txn, content, runs)?;
     let olds = write_records(txn, &places)?;
@@ -41,8 +41,7 @@ pub fn fold_jobs(
         after = after.iter().cloned().chain([run]).collect();
     }
     let after = merges.advance(txn, after, places.new.len() as u64)?;
-    name_runs(txn, runs, &after)?;
-    Ok(after)
+    name_runs(txn, runs, &after)
 }
 
 /// A job and where it stands.
@@ -69,7 +68,8 @@ impl<'a> Places<'a> {
         for job_id in &content.ids {
             let Some(held) = content.records.get(job_id) else { continue };
             let mut found = None;
-            for run in runs.candidates(job_id.as_str()) {
+            let candidates = runs.candidates(job_id.as_str());
+            for run in candidates.filter_map(|place| runs.get(place)) {
                 let table = match tables.entry(run.number) {
                     std::collections::hash_map::Entry::Occupied(it) => it.into_mut(),
                     std::collections::hash_map::Entry::Vacant(it) => {

@@ -82,24 +82,15 @@ impl Runs {
         self.0.iter()
     }
 
-    /// The runs that may have an id: mostly the one that has it, or none.
-    pub fn candidates(&self, job_id: &str) -> impl Iterator<Item = &Run> {
+    /// Where the runs are that may have an id: mostly the one that has it, or none.
+    pub fn candidates(&self, job_id: &str) -> impl Iterator<Item = usize> {
         let hash = IdHash::of(job_id);
-        self.iter().filter(move |run| run.filter.may_have(hash))
+        let runs = self.0.iter().enumerate();
+        runs.filter(move |(_, run)| run.filter.may_have(hash)).map(|(place, _)| place)
     }
 
-    /// The slot of a job; `None` if the tables do not have it.
-    ///
-    /// # Errors
-    /// [`StoreError`] if a run cannot be read.
-    pub fn slot(&self, txn: &ReadTransaction, job_id: &str) -> Result<Option<u64>, StoreError> {
-        for run in self.candidates(job_id) {
-            let slot = find(&open_run(txn, run.number)?, job_id)?;
-            if slot.is_some() {
-                return Ok(slot);
-            }
-        }
-        Ok(None)
+    pub fn get(&self, place: usize) -> Option<&Run> {
+        self.0.get(place)
     }
 }
 

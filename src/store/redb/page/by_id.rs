@@ -9,8 +9,7 @@ use super::Draft;
 use crate::model::{JobId, Place};
 use crate::store::StoreError;
 use crate::store::redb::codec::Broken;
-use crate::store::redb::ids::{Ids, Run, open_run, take_first};
-use crate::store::redb::jobs::Jobs;
+use crate::store::redb::ids::{Ids, take_first};
 use crate::store::redb::tail::View;
 
 /// From the first id on; true if the walk is at its end.
@@ -50,7 +49,7 @@ pub fn walk(view: &View, draft: &mut Draft<'_>) -> Result<bool, StoreError> {
                 (job_id, held)
             }
             (_, Some((job_id, slot))) => {
-                let record = in_tables.jobs.record_at(slot, &job_id)?;
+                let record = view.snapshot.record_at(slot, &job_id)?;
                 (job_id, Some(record))
             }
             _ => unreachable!("one of the two has a head"),
@@ -95,20 +94,19 @@ impl TailIds {
 }
 
 /// The ids of the tables with a prefix: the runs, merged.
-struct TableJobs<'a> {
-    jobs: Jobs<'a>,
+struct TableJobs {
     runs: Vec<Ids<'static>>,
     prefix: String,
     head: Option<(JobId, u64)>,
 }
 
-impl<'a> TableJobs<'a> {
-    fn new(view: &'a View, from: &Bound<String>, prefix: &str) -> Result<Self, StoreError> {
+impl TableJobs {
+    fn new(view: &View, from: &Bound<String>, prefix: &str) -> Result<Self, StoreError> {
         let from = from.as_ref().map(String::as_str);
-        let open = |run: &Run| Ids::of_snapshot(&open_run(&view.snapshot, run.number)?, from);
-        let runs = view.runs.iter().map(open).collect::<Result<_, StoreError>>()?;
+        let runs = view.snapshot.ids().iter().map(|run| Ids::of_snapshot(run, from));
+        let runs = runs.collect::<Result<_, StoreError>>()?;
         let prefix = prefix.to_owned();
-        let mut jobs = Self { jobs: view.jobs()?, runs, prefix, head: None };
+        let mut jobs = Self { runs, prefix, head: None };
         jobs.step()?;
         Ok(jobs)
     }

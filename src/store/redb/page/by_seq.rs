@@ -155,7 +155,6 @@ fn tables(
         });
     let end = in_tail.map_or(seqs.end, |first_seq| seqs.end.min(first_seq));
     let seqs = seqs.start..end.max(seqs.start);
-    let jobs = view.jobs()?;
     let mut rows = Rows::open(view, &draft.query.filter, draft.kinds, seqs, way)?;
     loop {
         let Some(IndexRow { seq, slot, job_id }) = rows.next()? else { return Ok(true) };
@@ -166,7 +165,7 @@ fn tables(
             draft.examine(Place::Seq(seq), None);
             continue;
         }
-        let record = jobs.record_at(slot, &job_id)?;
+        let record = view.snapshot.record_at(slot, &job_id)?;
         let record = Some(record).filter(|record| record.seq == seq);
         let filter = &draft.query.filter;
         let belongs = record.filter(|it| {

@@ -5,11 +5,11 @@ use std::ops::Range;
 use super::by_seq::Way;
 use crate::model::{JobFilter, JobId, Kinds, Status, TimestampMs};
 use crate::store::StoreError;
-use crate::store::redb::jobs::Jobs;
 use crate::store::redb::schema::{
     BY_PIPELINE, BY_STATUS, SnapshotTable, parse_index_value, pipeline_prefix, seq_of,
     status_prefix, with_seq,
 };
+use crate::store::redb::snapshot::Snapshot;
 use crate::store::redb::tail::{View, unreadable};
 
 /// The rows of every status that a filter asks for.
@@ -59,7 +59,7 @@ impl Rows {
                 (BY_STATUS, "by_status", statuses.copied().map(status_prefix).collect())
             }
         };
-        let index = Index { table: view.table(definition)?, table_name, jobs: view.jobs()? };
+        let index = Index { table: view.table(definition)?, table_name, jobs: &view.snapshot };
         let mut rows = Self { table_name, streams: Vec::new(), way };
         for prefix in prefixes {
             let seqs = index.window(&prefix, filter, seqs.clone())?;
@@ -129,7 +129,7 @@ fn parse(table: &'static str, key: &[u8], value: &[u8]) -> Result<IndexRow, Stor
 struct Index<'a> {
     table: SnapshotTable,
     table_name: &'static str,
-    jobs: Jobs<'a>,
+    jobs: &'a Snapshot,
 }
 
 impl Index<'_> {

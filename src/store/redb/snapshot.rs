@@ -1,0 +1,119 @@
+//! The tables as the last fold left them: one snapshot, shared by all readers, and its jobs by id,
+//! through the runs of ids, or by slot.
+//!
+//! Opening a transaction and its tables for each question would cost more than most answers do. So
+//! the folder opens one after each fold, and readers share it until the next. What a fold frees is
+//! kept for one fold longer by it, and no longer.
+
+use std::sync::Arc;
+
+use redb::{Database, ReadTransaction, ReadableDatabase, TableDefinition};
+
+use super::codec::{Broken, decode_job};
+use super::ids::{Runs, find, open_run};
+use super::schema::{RECORDS, RUNS, SnapshotTable};
+use super::tail::unreadable;
+use crate::model::{JobId, JobRecord};
+use crate::store::StoreError;
+
+/// The tables as one fold left them.
+pub struct Snapshot {
+    txn: ReadTransaction,
+    records: SnapshotTable,
+    runs: Runs,
+    /// The tables of the runs, in their order.
+    ids: Vec<SnapshotTable>,
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot").field("runs", &self.runs).finish_non_exhaustive()
+    }
+}
+
+impl Snapshot {
+    /// The tables as they are now.
+    ///
+    /// # Errors
+    /// [`StoreError`] if they do not answer, or what they say of the runs is damaged.
+    pub fn open(tables: &Database) -> Result<Self, StoreError> {
+        let txn = tables.begin_read().map_err(unreadable)?;
+        let records = open_table(&txn, RECORDS)?;
+        let runs = Runs::load(&open_table(&txn, RUNS)?)?;
+        let ids = runs.iter().map(|run| open_run(&txn, run.number)).collect::<Result<_, _>>()?;
+        Ok(Self { txn, records, runs, ids })
+    }
+
+    /// Another of its tables.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] if the tables do not answer.
+    pub fn table(
+        &self,
+        definition: TableDefinition<'static, &'static [u8], &'static [u8]>,
+    ) -> Result<SnapshotTable, StoreError> {
+        open_table(&self.txn, definition)
+    }
+
+    pub fn runs(&self) -> &Runs {
+        &self.runs
+    }
+
+    /// The tables of the runs of ids.
+    pub fn ids(&self) -> &[SnapshotTable] {
+        &self.ids
+    }
+
+    /// The slot of a job; `None` if the tables do not have it. Most ids that they do not have cost
+    /// no read.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] if the file does not answer, `CorruptRecord` if it answers wrongly.
+    pub fn slot(&self, job_id: &JobId) -> Result<Option<u64>, StoreError> {
+        for place in self.runs.candidates(job_id.as_str()) {
+            let Some(table) = self.ids.get(place) else { continue };
+            let slot = find(table, job_id.as_str())?;
+            if slot.is_some() {
+                return Ok(slot);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The record of a job.
+    ///
+    /// # Errors
+    /// As for [`slot`](Self::slot).
+    pub fn record(&self, job_id: &JobId) -> Result<Option<Arc<JobRecord>>, StoreError> {
+        self.slot(job_id)?.map(|slot| self.record_at(slot, job_id)).transpose()
+    }
+
+    /// The record of the job that a run or an index says stands at `slot`.
+    ///
+    /// # Errors
+    /// As for [`slot`](Self::slot); a slot with no job or another one is `CorruptRecord`.
+    pub fn record_at(&self, slot: u64, job_id: &JobId) -> Result<Arc<JobRecord>, StoreError> {
+        let key = slot.to_be_bytes();
+        let value = self.records.get(key.as_slice()).map_err(unreadable)?;
+        let corrupt =
+            |what: &str| Broken(what.to_owned()).at("records", job_id.as_str().as_bytes());
+        let value = value.ok_or_else(|| corrupt("its slot is empty"))?;
+        let decoded = decode_job(&key, value.value());
+        let (found, record) = decoded.map_err(|it| it.at("records", job_id.as_str().as_bytes()))?;
+        if found != *job_id {
+            return Err(corrupt("another job stands at its slot"));
+        }
+        Ok(Arc::new(record))
+    }
+}
+
+/// A table of a transaction.
+///
+/// # Errors
+/// [`StoreError::Failed`] if the tables do not answer.
+pub fn open_table(
+    txn: &ReadTransaction,
+    definition: TableDefinition<'static, &'static [u8], &'static [u8]>,
+) -> Result<SnapshotTable, StoreError> {
+    txn.open_table(definition).map_err(unreadable)
+}
