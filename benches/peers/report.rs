@@ -1,0 +1,102 @@
+//! The report as Markdown: the table of targets, then a table for each plan.
+
+use super::results::{Results, Spread};
+use super::sample::Sample;
+use super::targets::{Bound, TARGETS, Target};
+
+/// The whole report.
+pub fn report(results: &Results) -> String {
+    let mut text = targets(results);
+    for plan in results.sampled_plans() {
+        text += &rates(results, plan);
+    }
+    for plan in results.figured_plans() {
+        text += &figures(results, plan);
+    }
+    text
+}
+
+/// What was to be reached, as far as it was measured.
+fn targets(results: &Results) -> String {
+    let rows = TARGETS.iter().filter_map(|target| Some((target, target.measured(results)?)));
+    let rows: String = rows.map(|(target, spread)| target_row(target, spread)).collect();
+    if rows.is_empty() {
+        return rows;
+    }
+    "| row | against | median | least to most | to reach | |\n\
+     | --- | --- | ---: | ---: | ---: | --- |\n"
+        .to_owned()
+        + &rows
+        + "\n"
+}
+
+fn target_row(target: &Target, spread: Spread) -> String {
+    let bound = match target.bound {
+        Bound::AtLeast(least) => format!("at least {least}"),
+        Bound::AtMost(most) => format!("at most {most}"),
+    };
+    let verdict = match target.stretch {
+        Some(stretch) if spread.median >= stretch => "met, and the stretch",
+        _ if target.bound.is_met(spread.median) => "met",
+        _ => "missed",
+    };
+    format!(
+        "| {} | {} | {} | {} to {} | {bound} | {verdict} |\n",
+        target.row,
+        target.against,
+        short(spread.median),
+        short(spread.least),
+        short(spread.most),
+    )
+}
+
+/// The arms of a plan, each against the first.
+fn rates(results: &Results, plan: &str) -> String {
+    let arms = results.arms(plan);
+    let ours = if arms.contains(&"jobslate") { "jobslate" } else { arms[0] };
+    let rounds = results.of_arm(plan, ours).count();
+    let operations = results.of_arm(plan, ours).next().map_or(0, |sample| sample.operations);
+    let mut table = format!(
+        "### {plan}\n\n{operations} operations in {ours}, {rounds} rounds\n\n\
+         | arm | a second | least to most | {ours} against it | call p50 ms | p99 ms | worst ms |\n\
+         | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+    );
+    for arm in &arms {
+        let of = |figure: &dyn Fn(&Sample) -> f64| {
+            results.spread(plan, arm, figure).map_or(0.0, |spread| spread.median)
+        };
+        let Some(rate) = results.spread(plan, arm, Sample::rate) else { continue };
+        let ratio = results.ratio((plan, ours), (plan, arm), Sample::rate);
+        table += &format!(
+            "| {arm} | {:.0} | {:.0} to {:.0} | {} | {:.3} | {:.3} | {:.1} |\n",
+            rate.median,
+            rate.least,
+            rate.most,
+            ratio.map_or_else(String::new, |ratio| short(ratio.median)),
+            of(&|sample| sample.wait_ms(0.5)),
+            of(&|sample| sample.wait_ms(0.99)),
+            of(&|sample| sample.wait_ms(1.0)),
+        );
+    }
+    table + "\n"
+}
+
+fn figures(results: &Results, plan: &str) -> String {
+    let mut table =
+        format!("### {plan}\n\n| figure | median | least | most |\n| --- | ---: | ---: | ---: |\n");
+    for name in results.figure_names(plan) {
+        let Some(spread) = results.figure(plan, name) else { continue };
+        let [median, least, most] = [spread.median, spread.least, spread.most].map(short);
+        table += &format!("| {name} | {median} | {least} | {most} |\n");
+    }
+    table + "\n"
+}
+
+/// Three digits that count.
+fn short(value: f64) -> String {
+    match value.abs() {
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
