@@ -15,7 +15,7 @@ const QUANTILES: [f64; 52] = [
     0.997, 0.998, 0.9985, 0.999, 0.9995, 0.9999, 1.0,
 ];
 
-/// Writes `report.md`, `samples.csv`, `figures.csv`, `latency.csv` and `growth.csv` into `directory`.
+/// Writes `report.md` and the numbers behind it, as CSV, into `directory`.
 pub fn write(results: &Results, directory: &Path) {
     std::fs::create_dir_all(directory).expect("the target directory is writable");
     let write = |name: &str, text: String| {

@@ -112,8 +112,7 @@ impl Writer {
         let seconds = start.elapsed().as_secs_f64();
         let writes = (self.updates - updates_before) as f64 / seconds;
         Word::Loaded { writes, reads: reads as f64 / seconds }.say();
-        let (peak, resident) = (memory_bytes("VmHWM:"), memory_bytes("VmRSS:"));
-        Word::Memory { peak, resident }.say();
+        say_memory();
     }
 }
 
@@ -134,10 +133,13 @@ fn read(service: &Service, ids: &[JobId], is_over: &AtomicBool) -> usize {
     reads
 }
 
-/// A line of `/proc/self/status`, in bytes; 0 where there is none.
-fn memory_bytes(name: &str) -> u64 {
+/// Tells the memory of this process by `/proc/self/status`; zeros where there is none.
+fn say_memory() {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(name));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    kib.unwrap_or(0) << 10
+    let bytes = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        kib.unwrap_or(0) << 10
+    };
+    Word::Memory { peak: bytes("VmHWM:"), resident: bytes("VmRSS:") }.say();
 }

@@ -36,7 +36,7 @@ pub const FULL: Size = Size {
     net: &NetPlan::FULL,
     whole: Whole {
         growth_jobs: [100_000, 10_000_000],
-        growth_rounds: 2,
+        growth_rounds: 3,
         growth_last: 4_000_000,
         ready_jobs: 1_000_000,
         disk_jobs: 1_000_000,

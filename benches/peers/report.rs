@@ -56,26 +56,31 @@ fn rates(results: &Results, plan: &str) -> String {
     let ours = if arms.contains(&"jobslate") { "jobslate" } else { arms[0] };
     let rounds = results.of_arm(plan, ours).count();
     let operations = results.of_arm(plan, ours).next().map_or(0, |sample| sample.operations);
+    let rounds = if rounds == 1 { "1 round".to_owned() } else { format!("{rounds} rounds") };
     let mut table = format!(
-        "### {plan}\n\n{operations} operations in {ours}, {rounds} rounds\n\n\
+        "### {plan}\n\n{operations} operations by {ours}, {rounds}\n\n\
          | arm | a second | least to most | {ours} against it | call p50 ms | p99 ms | worst ms |\n\
          | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
     );
     for arm in &arms {
-        let of = |figure: &dyn Fn(&Sample) -> f64| {
-            results.spread(plan, arm, figure).map_or(0.0, |spread| spread.median)
+        let wait = |quantile: f64, digits: usize| {
+            let has_calls = |sample: &Sample| !sample.waits.is_empty();
+            let is_timed = results.of_arm(plan, arm).all(has_calls);
+            let wait = results.spread(plan, arm, |sample| sample.wait_ms(quantile));
+            wait.filter(|_| is_timed)
+                .map_or_else(String::new, |wait| format!("{:.digits$}", wait.median))
         };
         let Some(rate) = results.spread(plan, arm, Sample::rate) else { continue };
         let ratio = results.ratio((plan, ours), (plan, arm), Sample::rate);
         table += &format!(
-            "| {arm} | {:.0} | {:.0} to {:.0} | {} | {:.3} | {:.3} | {:.1} |\n",
+            "| {arm} | {:.0} | {:.0} to {:.0} | {} | {} | {} | {} |\n",
             rate.median,
             rate.least,
             rate.most,
             ratio.map_or_else(String::new, |ratio| short(ratio.median)),
-            of(&|sample| sample.wait_ms(0.5)),
-            of(&|sample| sample.wait_ms(0.99)),
-            of(&|sample| sample.wait_ms(1.0)),
+            wait(0.5, 3),
+            wait(0.99, 3),
+            wait(1.0, 1),
         );
     }
     table + "\n"

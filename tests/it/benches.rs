@@ -3,6 +3,10 @@
 #[path = "../../benches/http/mod.rs"]
 #[expect(dead_code, reason = "the full plans are for `cargo bench`")]
 mod http_bench;
+#[path = "../../benches/peers/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "the full plans are for `cargo bench`")]
+#[expect(clippy::duplicate_mod, reason = "each benchmark has the same workload")]
+mod peers;
 #[path = "../../benches/queries/mod.rs"]
 #[expect(dead_code, reason = "the full plans are for `cargo bench`")]
 mod queries;
@@ -38,6 +42,30 @@ fn the_http_benchmark_fills_its_table() {
         (told.recv().unwrap(), ())
     });
     assert_eq!(figures(&report).len(), 2 * 4, "{report}");
+}
+
+#[test]
+fn the_benchmark_of_peers_fills_its_tables() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = directory.path().join("output");
+    let names = peers::names(&peers::SMALL);
+    let start_child = || {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "benches::a_child_of_the_benchmark_of_peers", "--nocapture"]);
+        command
+    };
+    let report = peers::run(&peers::SMALL, &names, directory.path(), &output, &start_child);
+    for name in names {
+        assert!(report.contains(&format!("### {name}\n")), "{name} has no table\n{report}");
+    }
+    assert!(!report.contains("NaN") && !report.contains("inf"), "{report}");
+    assert_eq!(std::fs::read_to_string(output.join("report.md")).unwrap(), report);
+}
+
+/// What the benchmark's children do, as their executable is the harness; else nothing.
+#[test]
+fn a_child_of_the_benchmark_of_peers() {
+    peers::child::run_if_child();
 }
 
 /// The finite numbers in the cells of the tables.
