@@ -168,7 +168,7 @@ pub fn get_request(path: &str) -> Vec<u8> {
 }
 
 /// `GET /v1/jobs/{job_id}` for each id.
-pub fn gets<'a>(job_ids: impl Iterator<Item = &'a str>) -> Requests {
+pub fn gets(job_ids: &[&str]) -> Requests {
     let mut requests = Requests::new(Protocol::Http);
     for job_id in job_ids {
         requests.push(&get_request(&format!("/v1/jobs/{job_id}")), 1);

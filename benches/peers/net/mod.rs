@@ -95,10 +95,10 @@ struct Rivals {
 }
 
 impl Rivals {
-    fn connect() -> Self {
+    fn connect(round: usize) -> Self {
         let named = |variable: &str| {
             let value = std::env::var(variable).ok();
-            if value.is_none() {
+            if value.is_none() && round == 0 {
                 eprintln!("{variable} is not set: its arms are left out (see packaging/peers)");
             }
             value
@@ -113,7 +113,7 @@ impl Rivals {
 /// Runs every arm of the plan once. `directory` is the same in all rounds of a run: the store for
 /// the reads is made there once, as are the tables of the others; what is written is written anew.
 pub fn run_round(plan: &NetPlan, round: usize, directory: &Path) -> Vec<Sample> {
-    let rivals = Rivals::connect();
+    let rivals = Rivals::connect(round);
     let mut samples = Vec::new();
     if plan.put {
         samples.extend(writing::put(plan, round, directory, &rivals));

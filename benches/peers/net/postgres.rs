@@ -155,9 +155,8 @@ impl Postgres {
 
     /// One statement for each update.
     pub fn write(&self, updates: &[Update], callers: usize, pool: usize) -> Load {
-        let call = |client: Arc<(Client, Statement)>, update: Update| async move {
-            let (client, statement) = &*client;
-            upsert(client, statement, &update).await;
+        let call = |client: Arc<(Client, Statement)>, update: Arc<Update>| async move {
+            upsert(&client.0, &client.1, &update).await;
         };
         self.run(WRITE_SCHEMA, UPSERT, updates.to_vec(), callers, pool, call)
     }
@@ -165,17 +164,18 @@ impl Postgres {
     /// One statement for each `length` updates.
     pub fn write_many(&self, updates: &[Update], length: usize, callers: usize) -> Load {
         let batches: Vec<Vec<Update>> = updates.chunks(length).map(<[Update]>::to_vec).collect();
-        let call = |client: Arc<(Client, Statement)>, batch: Vec<Update>| async move {
+        let call = |client: Arc<(Client, Statement)>, batch: Arc<Vec<Update>>| async move {
             upsert_many(&client.0, &client.1, &batch).await;
         };
         self.run(WRITE_SCHEMA, UPSERT_MANY, batches, callers, callers, call)
     }
 
     /// One select for each job.
-    pub fn read(&self, job_ids: Vec<String>, callers: usize, pool: usize) -> Load {
-        let call = |client: Arc<(Client, Statement)>, job_id: String| async move {
-            let row = client.0.query_one(&client.1, &[&job_id]).await.unwrap();
-            assert_eq!(row.get::<_, &str>(0), job_id);
+    pub fn read(&self, job_ids: &[&str], callers: usize, pool: usize) -> Load {
+        let job_ids = job_ids.iter().map(|job_id| (*job_id).to_owned()).collect();
+        let call = |client: Arc<(Client, Statement)>, job_id: Arc<String>| async move {
+            let row = client.0.query_one(&client.1, &[&*job_id]).await.unwrap();
+            assert_eq!(row.get::<_, &str>(0), *job_id);
         };
         self.run(READ_SCHEMA, SELECT, job_ids, callers, pool, call)
     }
@@ -189,25 +189,25 @@ impl Postgres {
         work: Vec<Work>,
         callers: usize,
         pool: usize,
-        call: impl Fn(Arc<(Client, Statement)>, Work) -> Done + Copy + Send + Sync + 'static,
+        call: impl Fn(Arc<(Client, Statement)>, Arc<Work>) -> Done + Copy + Send + Sync + 'static,
     ) -> Load
     where
-        Work: Clone + Send + Sync + 'static,
+        Work: Send + Sync + 'static,
         Done: Future<Output = ()> + Send,
     {
         runtime().block_on(async {
             let pool = Arc::new(Pool::open(self, schema, statement, pool).await);
-            let (work, next) = (Arc::new(work), Arc::new(AtomicUsize::new(0)));
+            let work: Arc<[Arc<Work>]> = work.into_iter().map(Arc::new).collect();
+            let next = Arc::new(AtomicUsize::new(0));
             let start = Instant::now();
             let tasks: Vec<_> = (0..callers)
                 .map(|_| {
                     let (pool, work, next) = (pool.clone(), work.clone(), next.clone());
                     tokio::spawn(async move {
                         let mut waits = Vec::new();
-                        while let Some(item) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
-                            let item = item.clone();
+                        while let Some(piece) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
                             let start = Instant::now();
-                            pool.lend(|client| call(client, item)).await;
+                            pool.lend(|client| call(client, piece.clone())).await;
                             waits.push(start.elapsed());
                         }
                         waits

@@ -2,7 +2,8 @@
 //!
 //! The store of a million jobs is filled once in a run, over HTTP, four updates each, and stopped
 //! cleanly; Redis and PostgreSQL hold the last update of each job. The jobs are asked for in random
-//! order.
+//! order. Each server first answers a quarter as many questions about other jobs, unmeasured, so
+//! that all have warm caches.
 
 use std::path::Path;
 
@@ -12,7 +13,7 @@ use super::super::sample::Sample;
 use super::super::workload::{UPDATES_PER_JOB, Workload};
 use super::bare::{Answers, Bare};
 use super::jobslate::{self as ours, Server};
-use super::load::{self, Requests};
+use super::load;
 use super::redis;
 use super::{Arm, NetPlan, Rivals, run_arms, sample};
 
@@ -20,6 +21,8 @@ use super::{Arm, NetPlan, Rivals, run_arms, sample};
 const POST_LENGTH: usize = 1_000;
 /// Updates that the writer sends again and again.
 const WRITTEN_UPDATES: usize = 200_000;
+/// What part of the questions is asked before the time begins.
+const WARM_SHARE: usize = 4;
 const SEED: u64 = 0x7065_6572_7321;
 
 /// get-64, and right after it the same questions to the same server beside a writer.
@@ -38,33 +41,36 @@ pub fn get(plan: &NetPlan, round: usize, directory: &Path, rivals: &Rivals) -> V
     if let Some(postgres) = &rivals.postgres {
         postgres.hold(&last);
     }
-    let asked = shuffled(&last, plan.gets, round);
+    let job_ids = shuffled(&last, plan.gets + plan.gets / WARM_SHARE, round);
+    let (warm, asked) = job_ids.split_at(plan.gets / WARM_SHARE);
     let mut arms = vec![
         Arm::new("jobslate", || {
             let server = Server::start(&held);
-            let load = load::run(&server.address, gets(&asked), plan.connections);
+            load::run(&server.address, ours::gets(warm), plan.connections);
+            let load = load::run(&server.address, ours::gets(asked), plan.connections);
             server.stop();
             load
         }),
         Arm::new("axum-json", || {
             let bare = Bare::start(plan.bare, &typical_answers(&held, asked[0]));
-            load::run(&bare.address, gets(&asked), plan.connections)
+            load::run(&bare.address, ours::gets(warm), plan.connections);
+            load::run(&bare.address, ours::gets(asked), plan.connections)
         }),
     ];
     if let Some(redis) = &rivals.redis {
-        let requests = || redis::hgetalls(asked.iter().copied());
-        arms.push(Arm::new("redis", move || {
-            load::run(&redis.address, requests(), plan.connections)
+        arms.push(Arm::new("redis", || {
+            load::run(&redis.address, redis::hgetalls(warm), plan.connections);
+            load::run(&redis.address, redis::hgetalls(asked), plan.connections)
         }));
     }
     if let Some(postgres) = &rivals.postgres {
-        let job_ids = asked.iter().map(|job_id| (*job_id).to_owned()).collect();
-        arms.push(Arm::new("postgres", move || {
-            postgres.read(job_ids, plan.connections, plan.pool)
+        arms.push(Arm::new("postgres", || {
+            postgres.read(warm, plan.connections, plan.pool);
+            postgres.read(asked, plan.connections, plan.pool)
         }));
     }
     let mut samples = run_arms("get-64", round, asked.len(), arms);
-    samples.extend(get_beside_writer(plan, round, &held, &asked));
+    samples.extend(get_beside_writer(plan, round, &held, warm, asked));
     samples
 }
 
@@ -73,15 +79,18 @@ fn get_beside_writer(
     plan: &NetPlan,
     round: usize,
     held: &Path,
+    warm: &[&str],
     asked: &[&str],
 ) -> impl Iterator<Item = Sample> {
     let name = "get-64-writing";
     // Jobs that are there, so that the store is as large in the next round.
     let updates = Workload::new(plan.held_jobs).batch(WRITTEN_UPDATES.min(plan.held_jobs));
     let server = Server::start(held);
-    let idle = load::run(&server.address, gets(asked), plan.connections);
+    load::run(&server.address, ours::gets(warm), plan.connections);
+    let idle = load::run(&server.address, ours::gets(asked), plan.connections);
     let posts = ours::posts_for_now(&updates, POST_LENGTH);
-    let (busy, writer) = load::run_beside(&server.address, gets(asked), plan.connections, posts);
+    let (busy, writer) =
+        load::run_beside(&server.address, ours::gets(asked), plan.connections, posts);
     server.stop();
     let written = writer.waits.len() * POST_LENGTH;
     let arms = [("idle", asked.len(), idle), ("busy", asked.len(), busy)];
@@ -135,8 +144,4 @@ fn typical_answers(held: &Path, job_id: &str) -> Answers {
     let job = server.ask(&ours::get_request(&format!("/v1/jobs/{job_id}")));
     server.stop();
     Answers { job, receipt: String::new() }
-}
-
-fn gets(job_ids: &[&str]) -> Requests {
-    ours::gets(job_ids.iter().copied())
 }

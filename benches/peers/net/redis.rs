@@ -116,7 +116,7 @@ pub fn hsets(updates: &[Update]) -> Requests {
 }
 
 /// `HGETALL` of each job.
-pub fn hgetalls<'a>(job_ids: impl Iterator<Item = &'a str>) -> Requests {
+pub fn hgetalls(job_ids: &[&str]) -> Requests {
     let mut requests =
         Requests::new(Protocol::Resp).with_hello(command(&["SELECT", READ_DATABASE]));
     for job_id in job_ids {
