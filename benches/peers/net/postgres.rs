@@ -48,7 +48,7 @@ select new.job_id, new.at, new.status, new.error from new
 where not exists (
     select from old where old.status = new.status and old.error is not distinct from new.error)";
 
-/// Some updates, which may hold a job twice: the newest is its record, and each can be a transition.
+/// Some updates, which may hold a job twice: the newest is its record, each can be a transition.
 /// Records are written in the order of ids, so that two statements do not wait for each other.
 const UPSERT_MANY: &str = "
 with given as (
