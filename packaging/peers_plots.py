@@ -133,11 +133,13 @@ def draw_latency(data, out):
     drawn = [plan for plan in plans if plan in waits]
     if not drawn:
         return False
-    figure, panels = plt.subplots(1, len(drawn), figsize=(7.5 * len(drawn), 5), squeeze=False)
+    figure, panels = plt.subplots(1, len(drawn), figsize=(6.5 * len(drawn), 5.5), squeeze=False,
+                                  layout="constrained")
+    lines = {}
     for axes, plan in zip(panels[0], drawn):
         for arm in known_arms(waits[plan]):
             points = [(wait, 1 / (1 - share)) for wait, share in waits[plan][arm] if share < 1]
-            axes.plot(*zip(*points), **line_of(arm))
+            lines[arm], = axes.plot(*zip(*points), **line_of(arm))
         # As a share of those that wait longer, so that the tail has room.
         axes.set(xscale="log", yscale="log", xlabel="wait of a call, ms",
                  ylabel="share of the calls that are answered by then", title=plans[plan])
@@ -146,7 +148,9 @@ def draw_latency(data, out):
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(thousands))
-        axes.legend(loc="upper left", fontsize=9)
+    # The arms fill the panels from side to side.
+    figure.legend(handles=[lines[arm] for arm in known_arms(lines)], loc="outside lower center",
+                  ncols=2 * len(drawn))
     save(figure, out, "latency.svg")
     return True
 

@@ -13,7 +13,8 @@ pub struct Sample {
     pub round: usize,
     /// Updates made durable, or reads answered.
     pub operations: usize,
-    /// From the first call to the last answer.
+    /// All calls: their sum, if they are made one after the other; from the first call to the last
+    /// answer, if they are made side by side.
     pub elapsed: Duration,
     /// What each call waited, ascending. A call may carry many operations.
     pub waits: Vec<Duration>,
