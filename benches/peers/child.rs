@@ -107,9 +107,10 @@ pub fn run_if_child() -> bool {
     true
 }
 
-/// Starts this executable again, for its `main` to find out that it is a child.
+/// Starts this executable again, for its `main` to find out that it is a child. Not by its path:
+/// a build during a long run puts another one there.
 pub fn this_executable() -> Command {
-    Command::new(std::env::current_exe().expect("the executable has a path"))
+    Command::new("/proc/self/exe")
 }
 
 /// The data directory of the store that a child fills in `directory`.

@@ -1,8 +1,9 @@
 //! `cargo bench --bench peers`: this store beside what people use instead. See `benches/README.md`.
 //!
 //! Plans by name as arguments (`cargo bench --bench peers -- inproc-50 disk`); without any, all.
-//! `small` among them runs tiny sizes, once. `packaging/peers` starts the servers that some arms
-//! need and then this; without them these arms are left out.
+//! `small` among them runs tiny sizes, once; `rounds=1` makes a look at the full ones short.
+//! `packaging/peers` starts the servers that some arms need and then this; without them these arms
+//! are left out.
 
 #![expect(
     clippy::indexing_slicing,
@@ -27,7 +28,12 @@ fn main() {
         std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     let is_small = arguments.iter().any(|argument| argument == "small");
     arguments.retain(|argument| argument != "small");
-    let size = if is_small { peers::SMALL } else { peers::FULL };
+    let mut size = if is_small { peers::SMALL } else { peers::FULL };
+    arguments.retain(|argument| {
+        let Some(rounds) = argument.strip_prefix("rounds=") else { return true };
+        size.rounds = rounds.parse().expect("a number of rounds");
+        false
+    });
     let names = peers::names(&size);
     if let Some(unknown) = arguments.iter().find(|it| !names.contains(&it.as_str())) {
         panic!("{unknown} is not a plan; there are {}", names.join(", "));
