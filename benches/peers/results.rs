@@ -10,7 +10,7 @@ pub struct Results {
     pub steps: Vec<Step>,
 }
 
-/// A number of several rounds.
+/// A number of several rounds. The median of an even number is between the two in the middle.
 #[derive(Clone, Copy, Debug)]
 pub struct Spread {
     pub median: f64,
@@ -23,7 +23,8 @@ impl Spread {
     pub fn of(mut rounds: Vec<f64>) -> Option<Self> {
         rounds.sort_unstable_by(f64::total_cmp);
         let (least, most) = (*rounds.first()?, *rounds.last()?);
-        Some(Self { median: rounds[rounds.len() / 2], least, most })
+        let middle = [rounds[(rounds.len() - 1) / 2], rounds[rounds.len() / 2]];
+        Some(Self { median: middle.iter().sum::<f64>() / 2.0, least, most })
     }
 }
 
