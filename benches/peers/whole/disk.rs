@@ -17,8 +17,10 @@ use super::{Figure, MIB, StartChild, listen};
 
 const JOURNAL: &str = "journal.redb";
 const TABLES: &str = "tables.redb";
-/// Records, and the indexes by status and by pipeline and status.
-const KEPT: [&str; 3] = ["jobs", "by_status", "by_pipeline"];
+/// Records, and the indexes by status and by pipeline and status. The index of ids is in the tables
+/// that [`RUNS`] names.
+const KEPT: [&str; 3] = ["records", "by_status", "by_pipeline"];
+const RUNS: &str = "runs";
 const FEED: &str = "feed";
 /// What `stat` counts in.
 const BLOCK_BYTES: u64 = 512;
@@ -69,7 +71,13 @@ fn definition(name: &str) -> TableDefinition<'_, &'static [u8], &'static [u8]> {
 /// The keys and values of what is kept, as long as they are.
 fn kept_bytes(tables: &Database) -> u64 {
     let txn = tables.begin_read().expect("redb begins");
-    let of_table = |name: &&str| {
+    let runs = txn.open_table(definition(RUNS)).expect("the table is part of the store");
+    let runs = runs.iter().expect("redb reads").map(|row| {
+        let number = row.expect("redb reads").0.value().try_into().map(u32::from_be_bytes);
+        format!("ids_{:010}", number.expect("a run has a number"))
+    });
+    let names: Vec<String> = KEPT.iter().map(|name| (*name).to_owned()).chain(runs).collect();
+    let of_table = |name: &String| {
         let table = txn.open_table(definition(name)).expect("the table is part of the store");
         let rows = table.iter().expect("redb reads");
         let bytes = rows.map(|row| {
@@ -78,7 +86,7 @@ fn kept_bytes(tables: &Database) -> u64 {
         });
         bytes.sum::<usize>() as u64
     };
-    KEPT.iter().map(of_table).sum()
+    names.iter().map(of_table).sum()
 }
 
 /// The pages of the feed.
