@@ -29,6 +29,7 @@ ARMS = {
     "redb-append": ("redb, only appended", "#b09a7a"),
     "redb-tables": ("redb by hand", "#8c564b"),
     "sqlite": ("SQLite (WAL, FULL)", "#d98200"),
+    "sqlite-tuned": ("SQLite (WAL, FULL), tuned", "#a86a00"),
     "axum": ("bare axum, keeps nothing", "#7f7f7f"),
     "redis": ("Redis (appendfsync always)", "#c8322b"),
     "redis-hset": ("Redis, the record alone", "#e79a97"),

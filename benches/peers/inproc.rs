@@ -67,9 +67,11 @@ fn run_arm(
     let mut waits = Vec::new();
     let (mut operations, mut elapsed, mut told) = (0, Duration::ZERO, PROGRESS);
     let mut job_ids = Vec::new();
+    let mut is_whole = false;
     while plan.calls_max.is_none_or(|most| elapsed < most) {
         let updates = stream.batch(plan.batch_updates);
         if updates.is_empty() {
+            is_whole = true;
             break;
         }
         operations += updates.len();
@@ -92,7 +94,7 @@ fn run_arm(
             eprintln!("{} {} {operations} updates, {rate:.0}/s", plan.name, arm.name());
         }
     }
-    if plan.calls_max.is_none() {
+    if is_whole {
         memory.compare(arm, &mut *opened, &job_ids);
     }
     opened.close();

@@ -49,14 +49,22 @@ pub enum ArmKind {
     Store,
     Service,
     Sqlite,
+    SqliteTuned,
     RedbTables,
     RedbAppend,
     File,
 }
 
 impl ArmKind {
-    pub const ALL: [Self; 6] =
-        [Self::Store, Self::Service, Self::Sqlite, Self::RedbTables, Self::RedbAppend, Self::File];
+    pub const ALL: [Self; 7] = [
+        Self::Store,
+        Self::Service,
+        Self::Sqlite,
+        Self::SqliteTuned,
+        Self::RedbTables,
+        Self::RedbAppend,
+        Self::File,
+    ];
 
     /// A short id that stays.
     pub fn name(self) -> &'static str {
@@ -64,6 +72,7 @@ impl ArmKind {
             Self::Store => "jobslate-store",
             Self::Service => "jobslate",
             Self::Sqlite => "sqlite",
+            Self::SqliteTuned => "sqlite-tuned",
             Self::RedbTables => "redb-tables",
             Self::RedbAppend => "redb-append",
             Self::File => "file",
@@ -75,7 +84,8 @@ impl ArmKind {
         match self {
             Self::Store => Box::new(jobslate::StoreArm::open(directory)),
             Self::Service => Box::new(jobslate::ServiceArm::open(directory)),
-            Self::Sqlite => Box::new(sqlite::SqliteArm::open(directory)),
+            Self::Sqlite => Box::new(sqlite::SqliteArm::open(directory, sqlite::PLAIN)),
+            Self::SqliteTuned => Box::new(sqlite::SqliteArm::open(directory, sqlite::TUNED)),
             Self::RedbTables => Box::new(redb_tables::RedbTablesArm::open(directory)),
             Self::RedbAppend => Box::new(plain::RedbAppendArm::open(directory)),
             Self::File => Box::new(plain::FileArm::open(directory)),
