@@ -1,14 +1,14 @@
-//! SQLite, twice: WAL, every commit synced, prepared statements, one transaction a batch, newest wins
-//! inside the upsert. `RETURNING` says whether there was a transition, so that an update costs two
-//! statements at most.
+//! SQLite, twice: WAL, every commit synced, prepared statements, one transaction a batch, newest
+//! wins inside the upsert. `RETURNING` says whether there was a transition, so that an update costs
+//! two statements at most.
 //!
 //! * plain: the schema that most would write, with the id as the key of both tables, and SQLite's
 //!   own defaults otherwise;
 //! * tuned: what was found to be fastest. Jobs get small numbers in the order of their arrival, and
 //!   records and transitions are kept in that order, so only the index of ids is random, and an
 //!   update does not change it. Transitions are a table `WITHOUT ROWID`, clustered by job. The page
-//!   cache has the size of ours (128 MiB). The log is checkpointed at 64 MiB, not at the usual
-//!   4 MiB, so that pages which change often are written to the database less often.
+//!   cache has the size of ours (128 MiB). The log is checkpointed at 64 MiB, not at the usual 4
+//!   MiB, so that pages which change often are written to the database less often.
 
 use std::path::Path;
 
