@@ -211,10 +211,10 @@ impl Directory {
         if !self.was_clean {
             rustix::fs::fadvise(&file, 0, None, Advice::DontNeed).map_err(|e| failed(&path, e))?;
         }
-        // All of it is read in a moment, in the order of its trees: that is to say, in none.
-        let ahead = metadata.len().min(READ_AHEAD_BYTES_MAX);
-        rustix::fs::fadvise(&file, 0, NonZeroU64::new(ahead), Advice::WillNeed)
-            .map_err(|e| failed(&path, e))?;
+        // All of it is read in a moment, in the order of its trees: that is to say, in none. A
+        // system that does not take the advice is slower, no more.
+        let ahead = NonZeroU64::new(metadata.len().min(READ_AHEAD_BYTES_MAX));
+        let _ = rustix::fs::fadvise(&file, 0, ahead, Advice::WillNeed);
         Ok(file)
     }
 

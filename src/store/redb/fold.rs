@@ -58,11 +58,12 @@ pub fn fold(
 type Definition = redb::TableDefinition<'static, &'static [u8], &'static [u8]>;
 type Rows<'txn> = Table<'txn, &'static [u8], &'static [u8]>;
 
-fn open(txn: &WriteTransaction, definition: Definition) -> Result<Rows<'_>, StoreError> {
+/// A table to be written.
+pub(super) fn open(txn: &WriteTransaction, definition: Definition) -> Result<Rows<'_>, StoreError> {
     txn.open_table(definition).map_err(unreadable)
 }
 
-fn put(rows: &mut Rows<'_>, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+pub(super) fn put(rows: &mut Rows<'_>, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
     rows.insert(key, value).map(|_| ()).map_err(unreadable)
 }
 
