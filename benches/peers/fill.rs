@@ -133,13 +133,13 @@ fn read(service: &Service, ids: &[JobId], is_over: &AtomicBool) -> usize {
     reads
 }
 
-/// Tells the memory of this process by `/proc/self/status`; zeros where there is none.
+/// Tells the memory of this process by `/proc/self/status`.
 fn say_memory() {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = std::fs::read_to_string("/proc/self/status").expect("the system says its memory");
     let bytes = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name));
         let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-        kib.unwrap_or(0) << 10
+        kib.expect("the system says how much memory it is") << 10
     };
     Word::Memory { peak: bytes("VmHWM:"), resident: bytes("VmRSS:") }.say();
 }

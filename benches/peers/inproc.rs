@@ -1,8 +1,8 @@
 //! The arms that run in this process: each over the whole stream, one after the other.
 //!
-//! The order of the arms turns from round to round, so that none always follows the same one, and
-//! each starts in an empty directory. Only the calls are measured; making the updates is not. At
-//! the end of each run the arms that keep jobs are asked what they know, and must agree.
+//! The order of the arms turns from round to round, and each starts in an empty directory. Only the
+//! calls are measured; making the updates is not. At the end of each whole run the arms that keep
+//! jobs are asked what they know, and must agree.
 
 use std::collections::BTreeMap;
 use std::path::Path;

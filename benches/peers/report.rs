@@ -18,8 +18,12 @@ pub fn report(results: &Results) -> String {
 
 /// What was to be reached, as far as it was measured.
 fn targets(results: &Results) -> String {
-    let rows = TARGETS.iter().filter_map(|target| Some((target, target.measured(results)?)));
-    let rows: String = rows.map(|(target, spread)| target_row(target, spread)).collect();
+    let rows = TARGETS.iter().map(|target| match target.measured(results) {
+        Some(spread) => target_row(target, spread),
+        // A row that is not there would look as if nothing were missing.
+        None => format!("| {} | {} | not measured | | | |\n", target.row, target.against),
+    });
+    let rows: String = rows.collect();
     if rows.is_empty() {
         return rows;
     }
@@ -55,12 +59,12 @@ fn rates(results: &Results, plan: &str) -> String {
     let arms = results.arms(plan);
     let ours = if arms.contains(&"jobslate") { "jobslate" } else { arms[0] };
     let rounds = results.of_arm(plan, ours).count();
-    let operations = results.of_arm(plan, ours).next().map_or(0, |sample| sample.operations);
     let rounds = if rounds == 1 { "1 round".to_owned() } else { format!("{rounds} rounds") };
     let mut table = format!(
-        "### {plan}\n\n{operations} operations by {ours}, {rounds}\n\n\
-         | arm | a second | least to most | {ours} against it | call p50 ms | p99 ms | worst ms |\n\
-         | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+        "### {plan}\n\n{rounds}\n\n\
+         | arm | operations | a second | least to most \
+         | {ours} against it | call p50 ms | p99 ms | worst ms |\n\
+         | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
     );
     for arm in &arms {
         let wait = |quantile: f64, digits: usize| {
@@ -73,7 +77,8 @@ fn rates(results: &Results, plan: &str) -> String {
         let Some(rate) = results.spread(plan, arm, Sample::rate) else { continue };
         let ratio = results.ratio((plan, ours), (plan, arm), Sample::rate);
         table += &format!(
-            "| {arm} | {:.0} | {:.0} to {:.0} | {} | {} | {} | {} |\n",
+            "| {arm} | {} | {:.0} | {:.0} to {:.0} | {} | {} | {} | {} |\n",
+            operations(results, plan, arm),
             rate.median,
             rate.least,
             rate.most,
@@ -84,6 +89,11 @@ fn rates(results: &Results, plan: &str) -> String {
         );
     }
     table + "\n"
+}
+
+/// What an arm did in a round: the least of all rounds, as one may be ended early.
+fn operations(results: &Results, plan: &str, arm: &str) -> usize {
+    results.of_arm(plan, arm).map(|sample| sample.operations).min().unwrap_or(0)
 }
 
 fn figures(results: &Results, plan: &str) -> String {

@@ -136,7 +136,12 @@ pub const TARGETS: [Target; 26] = [
     Target::figure("ready after a kill, 1,000,000 jobs, warm", "s", 1.0, ["ready", "warm_s"]),
     Target::figure("the same, cold", "reading the files once", 1.5, ["ready", "cold_ratio"]),
     Target::figure(DISK, "records and keys, folded", 2.5, ["disk", "folded_ratio"]),
-    Target::figure(DISK, "records and keys, compacted", 1.7, ["disk", "compacted_ratio"]),
+    Target::figure(
+        DISK,
+        "records and keys, compacted by redb itself",
+        1.7,
+        ["disk", "compacted_ratio"],
+    ),
 ];
 
 const OURS_50: [&str; 2] = ["inproc-50", "jobslate"];

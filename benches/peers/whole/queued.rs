@@ -34,6 +34,7 @@ pub fn run(round: usize, directory: &Path) -> Vec<Figure> {
     let transactions = flushed.batches - before.batches;
     let durable = flushed.accepted - before.accepted;
     assert_eq!(durable, UPDATES as u64, "all are durable after the flush");
+    assert!(transactions > 0 && flushed.store.syncs > queued.store.syncs, "the flush synced");
     service.drain_blocking().expect("the service drains");
     let figure = |name, value| Figure { plan: "queued-25", name, round, value };
     vec![
