@@ -3,6 +3,7 @@
 import csv
 import datetime
 import io
+import itertools
 import json
 import re
 import zlib
@@ -60,6 +61,8 @@ FORMS = {FEED: ("sse", "ndjson"), "GET /v1/jobs": ("csv", "ndjson")}
 KEY = re.compile(r"[!-~]([ -~]{0,200}[!-~])?")
 # Ids of jobs that were stored in this run.
 job_ids = []
+# Numbers of calls that remove something.
+removals = itertools.count()
 
 
 @schemathesis.serializer(LINES)
@@ -173,12 +176,24 @@ def moment(text):
 
 
 @schemathesis.hook("before_call")
+def send_empty_values(ctx, case, kwargs):
+    """A parameter whose value is empty would be left out, and what is not sent cannot be refused."""
+    query = case.query or {}
+    for name, value in query.items():
+        if value in (None, [], {}):
+            query[name] = ""
+
+
+@schemathesis.hook("before_call")
 def use_keys_once(ctx, case, kwargs):
-    """The same short keys come again and again, under other bodies."""
+    """The same short keys come again and again, under other bodies. A removal that is made again
+    under its key removes nothing, and schemathesis would take the job for one that survived it."""
     headers = case.headers or {}
     key = headers.get("Idempotency-Key")
-    if isinstance(key, str) and KEY.fullmatch(key) and not one_in(10, case):
-        headers["Idempotency-Key"] = f"{key}-{number(case):x}"
+    is_removal = case.method == "DELETE"
+    if isinstance(key, str) and KEY.fullmatch(key) and (is_removal or not one_in(10, case)):
+        suffix = next(removals) if is_removal else number(case)
+        headers["Idempotency-Key"] = f"{key}-{suffix:x}"
 
 
 @schemathesis.hook("after_call")
