@@ -78,8 +78,7 @@ fn run_arm(
         if job_ids.len() < JOBS_LOOKED_AT {
             job_ids.extend(updates.iter().map(|update| update.job_id.as_str().to_owned()));
         }
-        let bytes = noise(memory.length(waits.len()));
-        let batch = Batch { request: jobslate::model::Request::new(updates), bytes };
+        let batch = Batch::new(updates, memory.length(waits.len()));
         let start = Instant::now();
         let segment_bytes = opened.append(batch);
         let wait = start.elapsed();
@@ -120,16 +119,4 @@ impl Memory {
         let first = self.known.get_or_insert_with(|| known.clone());
         assert_eq!(*first, known, "{} knows what the others know", arm.name());
     }
-}
-
-/// Bytes that do not compress.
-fn noise(length: usize) -> Vec<u8> {
-    let mut word = length as u64 + 1;
-    let next = || {
-        word ^= word << 13;
-        word ^= word >> 7;
-        word ^= word << 17;
-        word.to_le_bytes()
-    };
-    std::iter::repeat_with(next).flatten().take(length).collect()
 }

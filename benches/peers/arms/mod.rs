@@ -11,13 +11,31 @@ mod sqlite;
 
 use std::path::Path;
 
-use ::jobslate::model::Request;
+use ::jobslate::model::{Request, Update};
 
 /// One batch, ready to be made durable.
 pub struct Batch {
     pub request: Request,
     /// What the byte arms write: as long as the store's segment, and not compressible.
     pub bytes: Vec<u8>,
+}
+
+impl Batch {
+    pub fn new(updates: Vec<Update>, segment_bytes: usize) -> Self {
+        Self { request: Request::new(updates), bytes: noise(segment_bytes) }
+    }
+}
+
+/// Bytes that do not compress.
+fn noise(length: usize) -> Vec<u8> {
+    let mut word = length as u64 + 1;
+    let next = || {
+        word ^= word << 13;
+        word ^= word >> 7;
+        word ^= word << 17;
+        word.to_le_bytes()
+    };
+    std::iter::repeat_with(next).flatten().take(length).collect()
 }
 
 /// One way.

@@ -22,37 +22,21 @@ use super::{Arm, Batch, Facts};
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
     pragmas: &'static str,
-    schema: &'static str,
-    /// What names a job in `transitions`.
+    /// What names a job: the first columns of `jobs`.
+    job_columns: &'static str,
+    /// What names it in `transitions`, and the type of that.
     key: &'static str,
+    key_type: &'static str,
+    /// Behind the table of transitions.
+    clustering: &'static str,
 }
 
 pub const PLAIN: Layout = Layout {
     pragmas: "",
-    schema: "
-        CREATE TABLE jobs (
-            job_id TEXT PRIMARY KEY,
-            status TEXT NOT NULL,
-            pipeline TEXT,
-            error TEXT,
-            attempt INTEGER NOT NULL,
-            progress REAL,
-            created_at INTEGER NOT NULL,
-            at INTEGER NOT NULL,
-            seq INTEGER NOT NULL,
-            is_transition INTEGER NOT NULL
-        );
-        CREATE INDEX by_status ON jobs (status, seq);
-        CREATE TABLE transitions (
-            job_id TEXT NOT NULL,
-            seq INTEGER NOT NULL,
-            status TEXT NOT NULL,
-            at INTEGER NOT NULL,
-            attempt INTEGER NOT NULL,
-            error TEXT,
-            PRIMARY KEY (job_id, seq)
-        );",
+    job_columns: "job_id TEXT PRIMARY KEY",
     key: "job_id",
+    key_type: "TEXT",
+    clustering: "",
 };
 
 /// The log is checkpointed at so many pages of 4 KiB: 64 MiB.
@@ -62,32 +46,45 @@ pub const TUNED: Layout = Layout {
         PRAGMA cache_size = -131072;
         PRAGMA wal_autocheckpoint = 16384;
         PRAGMA temp_store = MEMORY;",
-    schema: "
-        CREATE TABLE jobs (
-            job INTEGER PRIMARY KEY,
-            job_id TEXT NOT NULL UNIQUE,
-            status TEXT NOT NULL,
-            pipeline TEXT,
-            error TEXT,
-            attempt INTEGER NOT NULL,
-            progress REAL,
-            created_at INTEGER NOT NULL,
-            at INTEGER NOT NULL,
-            seq INTEGER NOT NULL,
-            is_transition INTEGER NOT NULL
-        );
-        CREATE INDEX by_status ON jobs (status, seq);
-        CREATE TABLE transitions (
-            job INTEGER NOT NULL,
-            seq INTEGER NOT NULL,
-            status TEXT NOT NULL,
-            at INTEGER NOT NULL,
-            attempt INTEGER NOT NULL,
-            error TEXT,
-            PRIMARY KEY (job, seq)
-        ) WITHOUT ROWID;",
+    job_columns: "job INTEGER PRIMARY KEY, job_id TEXT NOT NULL UNIQUE",
     key: "job",
+    key_type: "INTEGER",
+    clustering: "WITHOUT ROWID",
 };
+
+impl Layout {
+    /// A statement of this layout.
+    fn statement(self, text: &str) -> String {
+        text.replace("JOB_COLUMNS", self.job_columns)
+            .replace("KEY_TYPE", self.key_type)
+            .replace("JOB_KEY", self.key)
+            .replace("CLUSTERING", self.clustering)
+    }
+}
+
+const SCHEMA: &str = "
+    CREATE TABLE jobs (
+        JOB_COLUMNS,
+        status TEXT NOT NULL,
+        pipeline TEXT,
+        error TEXT,
+        attempt INTEGER NOT NULL,
+        progress REAL,
+        created_at INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        seq INTEGER NOT NULL,
+        is_transition INTEGER NOT NULL
+    );
+    CREATE INDEX by_status ON jobs (status, seq);
+    CREATE TABLE transitions (
+        JOB_KEY KEY_TYPE NOT NULL,
+        seq INTEGER NOT NULL,
+        status TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        attempt INTEGER NOT NULL,
+        error TEXT,
+        PRIMARY KEY (JOB_KEY, seq)
+    ) CLUSTERING;";
 
 const DURABLE: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;";
 
@@ -105,27 +102,29 @@ const UPSERT: &str = "
         at = excluded.at,
         seq = excluded.seq
     WHERE excluded.at >= jobs.at
-    RETURNING KEY, is_transition";
+    RETURNING JOB_KEY, is_transition";
 
 const INSERT_TRANSITION: &str = "
-    INSERT INTO transitions (KEY, seq, status, at, attempt, error)
+    INSERT INTO transitions (JOB_KEY, seq, status, at, attempt, error)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 
 const LOOK: &str = "
-    SELECT status, at, (SELECT count(*) FROM transitions WHERE transitions.KEY = jobs.KEY)
+    SELECT status, at, (SELECT count(*) FROM transitions WHERE transitions.JOB_KEY = jobs.JOB_KEY)
     FROM jobs WHERE job_id = ?1";
 
-/// The connection, and the number of the last update.
+/// The connection, its statements, and the number of the last update.
 pub struct SqliteArm {
     connection: Connection,
-    layout: Layout,
+    upsert: String,
+    insert_transition: String,
+    look: String,
     seq: i64,
 }
 
 impl SqliteArm {
     pub fn open(directory: &Path, layout: Layout) -> Self {
         let connection = Connection::open(directory.join("jobs.sqlite")).expect("SQLite opens");
-        for statements in [layout.pragmas, DURABLE, layout.schema] {
+        for statements in [layout.pragmas, DURABLE, &layout.statement(SCHEMA)] {
             connection.execute_batch(statements).expect("the schema is made");
         }
         let text: String = connection
@@ -136,7 +135,9 @@ impl SqliteArm {
             .pragma_query_value(None, "synchronous", |row| row.get(0))
             .expect("SQLite says how it syncs");
         assert_eq!(synchronous, 2, "every commit is synced");
-        Self { connection, layout, seq: 0 }
+        let [upsert, insert_transition, look] =
+            [UPSERT, INSERT_TRANSITION, LOOK].map(|text| layout.statement(text));
+        Self { connection, upsert, insert_transition, look, seq: 0 }
     }
 }
 
@@ -144,11 +145,8 @@ impl Arm for SqliteArm {
     fn append(&mut self, batch: Batch) -> usize {
         let txn = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
         let txn = txn.expect("SQLite begins");
-        let prepare = |text: &str| {
-            let text = text.replace("KEY", self.layout.key);
-            txn.prepare_cached(&text).expect("the statement is valid")
-        };
-        let (mut upsert, mut insert) = (prepare(UPSERT), prepare(INSERT_TRANSITION));
+        let prepare = |text: &str| txn.prepare_cached(text).expect("the statement is valid");
+        let (mut upsert, mut insert) = (prepare(&self.upsert), prepare(&self.insert_transition));
         for (_, update) in &batch.request.updates {
             self.seq += 1;
             take(&mut upsert, &mut insert, update, self.seq).expect("SQLite takes the update");
@@ -163,8 +161,7 @@ impl Arm for SqliteArm {
     }
 
     fn look(&mut self, job_id: &str) -> Option<Facts> {
-        let look = LOOK.replace("KEY", self.layout.key);
-        let facts = self.connection.query_row(&look, [job_id], |row| {
+        let facts = self.connection.query_row(&self.look, [job_id], |row| {
             let (at, transitions): (i64, i64) = (row.get(1)?, row.get(2)?);
             Ok(Facts {
                 status: row.get(0)?,

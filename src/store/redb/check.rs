@@ -22,7 +22,7 @@ use super::ids::Ids;
 use super::reader::walk_feed;
 use super::schema::{
     BY_PIPELINE, BY_STATUS, COUNTS, EXPECTED, FEED, KEYS, KEYS_BY_AGE, MARK_KEY, META, RECORDS,
-    SnapshotTable, index_value, parse_counts_key, pipeline_prefix, seq_of, status_prefix, with_seq,
+    index_value, parse_counts_key, pipeline_prefix, seq_of, status_prefix, with_seq,
 };
 use super::snapshot::Snapshot;
 use super::tail::{Held, View, unreadable};
@@ -34,7 +34,7 @@ use crate::store::{CheckReport, StoreError};
 /// # Errors
 /// [`StoreError::Failed`] if the file does not answer; damage is in the report.
 pub fn check(view: &View) -> Result<CheckReport, StoreError> {
-    let mark = mark(&view.snapshot)?;
+    let mark = mark_of(&view.table(META)?)?;
     let mut check = Check { view, report: CheckReport::default(), mark };
     check.report.last_seq = view.as_of_seq;
     let in_tables = check.part(Check::tables)?;
@@ -48,16 +48,13 @@ pub fn check(view: &View) -> Result<CheckReport, StoreError> {
     Ok(check.report)
 }
 
-/// How far the tables of this moment reach.
-pub fn mark(tables: &Snapshot) -> Result<Mark, StoreError> {
-    mark_of(&tables.table(META)?)
-}
-
 /// How far tables reach, by their table `meta`.
 ///
 /// # Errors
 /// [`StoreError`] if it cannot be read.
-pub fn mark_of(meta: &SnapshotTable) -> Result<Mark, StoreError> {
+pub fn mark_of(
+    meta: &impl ReadableTable<&'static [u8], &'static [u8]>,
+) -> Result<Mark, StoreError> {
     let row = meta.get(MARK_KEY).map_err(unreadable)?;
     let Some(value) = row else { return Ok(Mark::default()) };
     decode_mark(MARK_KEY, value.value()).map_err(|it| it.at("meta", MARK_KEY))
@@ -151,9 +148,8 @@ impl Check<'_> {
         let mut expectations = stored_expectations(&self.view.snapshot)?;
         for generation in self.view.generations.iter().rev() {
             let segments: Vec<_> = generation.read().segments.clone();
-            // Another batch may have been published, or folded, since the view was taken.
-            let is_ours =
-                |last_seq: u64| last_seq > self.mark.last_seq && last_seq <= self.view.as_of_seq;
+            // Another batch may have been published since the view was taken.
+            let is_ours = |last_seq: u64| last_seq <= self.view.as_of_seq;
             for segment in segments.iter().filter(|it| is_ours(it.last_seq)) {
                 let decoded = decode_segment(segment.batch_no, &segment.bytes);
                 let decoded = decoded.map_err(|it| it.at("tail", &segment.first_seq.to_be_bytes()));
@@ -185,9 +181,8 @@ impl Check<'_> {
         }
         for generation in &self.view.generations {
             let unexplained = |(job_id, held): &(&JobId, &Held)| {
-                let is_ours = held.as_ref().is_some_and(|record| {
-                    record.seq > self.mark.last_seq && record.seq <= self.view.as_of_seq
-                });
+                let seq = held.as_ref().map(|record| record.seq);
+                let is_ours = seq.is_some_and(|seq| seq <= self.view.as_of_seq);
                 is_ours && !replayed.contains_key(*job_id)
             };
             for (job_id, _) in generation.read().records.iter().filter(unexplained) {

@@ -22,8 +22,9 @@ use rustix::io::Errno;
 
 use crate::store::OpenError;
 
-/// The layout of the two redb files; raised when an older build could not read them. Format 1 had
-/// no timeline, no expected totals and no removals; it is read, and raised by the first open.
+/// The layout of the two redb files; raised when an older build could not read them. What older
+/// formats had otherwise stands at [`raise`](super::raise); they are read, and raised by the first
+/// open.
 pub const FORMAT_VERSION: u32 = 3;
 pub const FORMAT_VERSION_READ_FROM: u32 = 1;
 pub const JOURNAL: &str = "journal.redb";

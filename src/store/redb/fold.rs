@@ -10,9 +10,10 @@ mod timeline;
 use redb::{Database, ReadableTable, Table, WriteTransaction};
 
 use super::age::AgeClock;
+use super::check::mark_of;
 use super::codec::{
-    Mark, decode_feed_block, decode_kept, decode_mark, encode_expected, encode_feed_block,
-    encode_kept, encode_mark,
+    Mark, decode_feed_block, decode_kept, encode_expected, encode_feed_block, encode_kept,
+    encode_mark,
 };
 use super::ids::{Merges, Runs};
 use super::schema::{EXPECTED, FEED, KEYS, KEYS_BY_AGE, MARK_KEY, META, seq_of};
@@ -20,7 +21,8 @@ use super::tail::{Appendix, Content, Generation, unreadable};
 use crate::model::TimestampMs;
 use crate::store::{StoreError, StoreOptions};
 
-/// Folds `generation` into the tables. Blocks for one or two syncs.
+/// Folds `generation` into the tables; the mark and the runs of ids after it. Blocks for one or two
+/// syncs.
 ///
 /// # Errors
 /// [`StoreError`]: the tables are as before; redb refuses everything until it is opened again.
@@ -30,7 +32,7 @@ pub fn fold(
     options: &StoreOptions,
     age: &AgeClock,
     ids: (&Runs, &mut Merges),
-) -> Result<Mark, StoreError> {
+) -> Result<(Mark, Runs), StoreError> {
     let content = generation.read();
     let Some(last) = content.segments.last() else {
         unreachable!("only a generation with a segment is folded");
@@ -38,10 +40,10 @@ pub fn fold(
     let mut txn = tables.begin_write().map_err(unreadable)?;
     // A restart after a kill must not walk a large file.
     txn.set_quick_repair(true);
-    let mut mark = read_mark(&txn)?;
+    let mut mark = mark_of(&open(&txn, META)?)?;
     let first = content.segments.first().map_or(0, |it| it.batch_no);
     assert_eq!(first, mark.batch_no + 1, "a fold goes on where the last one ended");
-    jobs::fold_jobs(&txn, &content, ids.0, ids.1)?;
+    let runs = jobs::fold_jobs(&txn, &content, ids.0, ids.1)?;
     timeline::fold(&txn, &content.timeline, options.timeline_rows_max)?;
     fold_expected(&txn, &content)?;
     let now = age.now(last.updated_at);
@@ -52,7 +54,7 @@ pub fn fold(
     mark.updated_at = last.updated_at.0;
     put(&mut open(&txn, META)?, MARK_KEY, &encode_mark(MARK_KEY, &mark))?;
     txn.commit().map_err(unreadable)?;
-    Ok(mark)
+    Ok((mark, runs))
 }
 
 type Definition = redb::TableDefinition<'static, &'static [u8], &'static [u8]>;
@@ -69,12 +71,6 @@ pub(super) fn put(rows: &mut Rows<'_>, key: &[u8], value: &[u8]) -> Result<(), S
 
 fn take(rows: &mut Rows<'_>, key: &[u8]) -> Result<(), StoreError> {
     rows.remove(key).map(|_| ()).map_err(unreadable)
-}
-
-fn read_mark(txn: &WriteTransaction) -> Result<Mark, StoreError> {
-    let meta = open(txn, META)?;
-    let Some(value) = meta.get(MARK_KEY).map_err(unreadable)? else { return Ok(Mark::default()) };
-    decode_mark(MARK_KEY, value.value()).map_err(|it| it.at("meta", MARK_KEY))
 }
 
 fn fold_expected(txn: &WriteTransaction, content: &Content) -> Result<(), StoreError> {

@@ -37,9 +37,9 @@ impl FoldWork {
     fn fold(&self, generation: &Generation, merges: &mut Merges) -> Result<Mark, StoreError> {
         let before = self.tail.snapshot()?;
         let ids = (before.runs(), merges);
-        let mark = fold(&self.tables, generation, &self.options, &self.age, ids)?;
+        let (mark, runs) = fold(&self.tables, generation, &self.options, &self.age, ids)?;
         drop(before);
-        self.tail.drop_folded(Snapshot::open(&self.tables)?);
+        self.tail.drop_folded(Snapshot::after_fold(&self.tables, runs)?);
         Ok(mark)
     }
 }

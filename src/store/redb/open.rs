@@ -309,7 +309,7 @@ fn restore(
     mark: Mark,
 ) -> Result<Tail, OpenError> {
     let in_tables = |error| closed(&directory.path_of(TABLES), error);
-    let snapshot = Snapshot::open(tables).map_err(in_tables)?;
+    let snapshot = Snapshot::load(tables).map_err(in_tables)?;
     let base = base(&snapshot, mark).map_err(in_tables)?;
     let tail = Tail::new(tables.clone(), snapshot, base);
     let (mut batch_no, mut last_seq) = (mark.batch_no, mark.last_seq);

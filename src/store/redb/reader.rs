@@ -150,7 +150,7 @@ pub fn walk_feed(
     after: u64,
     take: &mut dyn FnMut(Vec<Operation>) -> bool,
 ) -> Result<(), StoreError> {
-    // Moves on with the walk: a folded generation that is not yet dropped is not handed on twice.
+    // Moves on with the walk.
     let mut after = after;
     let feed = view.table(FEED)?;
     let key = after.saturating_add(1).to_be_bytes();

@@ -32,14 +32,26 @@ impl std::fmt::Debug for Snapshot {
 }
 
 impl Snapshot {
-    /// The tables as they are now.
+    /// The tables as the open finds them; reads their runs.
     ///
     /// # Errors
     /// [`StoreError`] if they do not answer, or what they say of the runs is damaged.
-    pub fn open(tables: &Database) -> Result<Self, StoreError> {
+    pub fn load(tables: &Database) -> Result<Self, StoreError> {
         let txn = tables.begin_read().map_err(unreadable)?;
-        let records = open_table(&txn, RECORDS)?;
         let runs = Runs::load(&open_table(&txn, RUNS)?)?;
+        Self::of(txn, runs)
+    }
+
+    /// The tables as a fold left them, with the runs that it left.
+    ///
+    /// # Errors
+    /// [`StoreError`] if they do not answer.
+    pub fn after_fold(tables: &Database, runs: Runs) -> Result<Self, StoreError> {
+        Self::of(tables.begin_read().map_err(unreadable)?, runs)
+    }
+
+    fn of(txn: ReadTransaction, runs: Runs) -> Result<Self, StoreError> {
+        let records = open_table(&txn, RECORDS)?;
         let ids = runs.iter().map(|run| open_run(&txn, run.number)).collect::<Result<_, _>>()?;
         Ok(Self { txn, records, runs, ids })
     }

@@ -202,7 +202,7 @@ impl Tail {
         Ok((view, held))
     }
 
-    /// The record of a job, now. Opens the tables only if the tail does not have it.
+    /// The record of a job, now. Looks into the tables only if the tail does not have it.
     ///
     /// # Errors
     /// As for [`View::record`].
@@ -245,7 +245,8 @@ impl Present {
     }
 }
 
-/// One moment of the store. Holds a snapshot: keep it for one page, never for a client.
+/// One moment of the store. Generations and snapshot are taken and changed under one lock, so what
+/// is in the one is not in the other. Holds the snapshot: keep it for one page, never for a client.
 #[derive(Debug)]
 pub struct View {
     pub as_of_seq: u64,

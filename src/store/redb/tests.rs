@@ -148,7 +148,7 @@ fn a_check_finds_each_damage() {
         ("ids: \"job-0\" is not at its slot 0", |txn| remove_first(txn, run("ids_0000000001"))),
         ("ids: \"job-1\" is not at its slot 1", |txn| {
             let ids =
-                super::codec::encode_ids(b"job-0", &[("job-0", 0), ("job-1", 0), ("job-2", 2)]);
+                super::codec::encode_ids(b"job-0", vec![("job-0", 0), ("job-1", 0), ("job-2", 2)]);
             txn.open_table(run("ids_0000000001")).unwrap().insert(&b"job-0"[..], &*ids).unwrap();
         }),
         ("ids, job-0: the checksum does not match", |txn| {

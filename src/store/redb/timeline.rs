@@ -2,7 +2,6 @@
 
 use redb::ReadableTable;
 
-use super::check::mark;
 use super::codec::{Broken, TimelineMark, decode_tally, decode_timeline_mark};
 use super::schema::{
     Level, META, TIMELINE, TIMELINE_KEY, parse_tally_key, step_of, step_prefix, tally_prefix,
@@ -90,7 +89,6 @@ fn from_tail(
 ) -> Result<(), StoreError> {
     let minute_ms = Resolution::Minute.step_ms();
     let minute_of = |at: u64| u32::try_from(at / minute_ms).unwrap_or(u32::MAX);
-    let folded_through = mark(&view.snapshot)?.batch_no;
     let floors = timeline_mark(view)?.floors;
     let floor = floors.get(level.place()).copied().unwrap_or(0);
     let floor = minute_of(u64::from(floor) * level.resolution.step_ms());
@@ -98,13 +96,7 @@ fn from_tail(
     for generation in &view.generations {
         // Under one hold of the lock, so that no half batch is counted.
         let content = generation.read();
-        let (Some(first), Some(last)) = (content.segments.first(), content.segments.last()) else {
-            continue;
-        };
-        // A folded generation that is not yet dropped is in the tables already.
-        if first.batch_no <= folded_through {
-            continue;
-        }
+        let Some(last) = content.segments.last() else { continue };
         timeline.as_of_seq = timeline.as_of_seq.max(last.last_seq);
         let oldest =
             content.timeline.range(floor..).next().map(|(it, _)| u64::from(*it) * minute_ms);

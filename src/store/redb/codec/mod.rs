@@ -184,8 +184,8 @@ pub fn decode_feed_block<'a>(key: &[u8], bytes: &'a [u8]) -> Result<(u64, u64, &
 }
 
 /// Some ids of a run, in their order, with the slots of their jobs.
-pub fn encode_ids(key: &[u8], ids: &[(&str, u64)]) -> Vec<u8> {
-    seal_with(key, &ids.to_vec(), ids.len() * ID_BYTES_EXPECTED)
+pub fn encode_ids(key: &[u8], ids: Vec<(&str, u64)>) -> Vec<u8> {
+    seal_with(key, &ids, ids.len() * ID_BYTES_EXPECTED)
 }
 
 pub fn decode_ids<'a>(key: &[u8], bytes: &'a [u8]) -> Result<Vec<(&'a str, u64)>, Broken> {

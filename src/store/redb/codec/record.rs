@@ -1,4 +1,4 @@
-//! A job's record, under its id in the table `jobs`.
+//! A job's record with its id, at its slot in the table `records`.
 
 use wincode::{SchemaRead, SchemaWrite};
 

@@ -20,7 +20,7 @@ use crate::store::redb::schema::{
 };
 use crate::store::redb::tail::{Content, Held, unreadable};
 
-/// Folds the jobs of `content`. `runs` are those of before.
+/// Folds the jobs of `content`. `runs` are those of before; gives those of after.
 ///
 /// # Errors
 /// [`StoreError`]: the transaction must not be committed.
@@ -29,7 +29,7 @@ pub fn fold_jobs(
     content: &Content,
     runs: &Runs,
     merges: &mut Merges,
-) -> Result<(), StoreError> {
+) -> Result<Runs, StoreError> {
     merges.sweep(txn, runs)?;
     let places = Places::find(txn, content, runs)?;
     let olds = write_records(txn, &places)?;
@@ -41,7 +41,8 @@ pub fn fold_jobs(
         after = after.iter().cloned().chain([run]).collect();
     }
     let after = merges.advance(txn, after, places.new.len() as u64)?;
-    name_runs(txn, runs, &after)
+    name_runs(txn, runs, &after)?;
+    Ok(after)
 }
 
 /// A job and where it stands.

@@ -6,7 +6,7 @@
 
 use std::ops::Bound;
 
-use redb::{AccessGuard, Range, ReadableTable, Table};
+use redb::{Range, ReadableTable, Table};
 
 use crate::store::StoreError;
 use crate::store::redb::codec::{decode_ids, encode_ids};
@@ -44,9 +44,9 @@ impl BlockWriter {
     pub fn finish(&mut self, table: &mut Table<'_, Bytes, Bytes>) -> Result<(), StoreError> {
         let ids: Vec<(&str, u64)> =
             self.ids.iter().map(|(id, slot)| (id.as_str(), *slot)).collect();
-        if let Some((first, _)) = ids.first() {
+        if let Some((first, _)) = ids.first().copied() {
             let key = first.as_bytes();
-            table.insert(key, encode_ids(key, &ids).as_slice()).map_err(unreadable)?;
+            table.insert(key, encode_ids(key, ids).as_slice()).map_err(unreadable)?;
         }
         self.ids.clear();
         Ok(())
@@ -75,12 +75,13 @@ pub fn remove(table: &mut Table<'_, Bytes, Bytes>, id: &str) -> Result<(), Store
     let row = row.map(|(key, value)| (key.value().to_vec(), value.value().to_vec()));
     let Some((key, value)) = row else { return Ok(()) };
     let mut ids = decode_ids(&key, &value).map_err(|it| it.at("ids", &key))?;
-    ids.retain(|(other, _)| *other != id);
+    let Ok(place) = ids.binary_search_by_key(&id, |(id, _)| id) else { return Ok(()) };
+    ids.remove(place);
     // The block keeps its key, which is no greater than any of its ids.
     let key = key.as_slice();
-    let done = match ids.as_slice() {
-        [] => table.remove(key),
-        ids => table.insert(key, encode_ids(key, ids).as_slice()),
+    let done = match ids.is_empty() {
+        true => table.remove(key),
+        false => table.insert(key, encode_ids(key, ids).as_slice()),
     };
     done.map(|_| ()).map_err(unreadable)
 }
@@ -101,12 +102,26 @@ impl<'a> Ids<'a> {
         table: &'a Table<'_, Bytes, Bytes>,
         from: Bound<&str>,
     ) -> Result<Self, StoreError> {
-        let first = match first(from) {
-            Some(id) => key_of(table.range(..=id.as_bytes()).map_err(unreadable)?.next_back())?,
-            None => Vec::new(),
+        Self::new(|bounds| table.range::<&[u8]>(bounds), from)
+    }
+
+    /// `range` gives the rows of the run within bounds of their keys.
+    fn new(
+        range: impl Fn(Bounds<'_>) -> Result<Range<'a, Bytes, Bytes>, redb::StorageError>,
+        from: Bound<&str>,
+    ) -> Result<Self, StoreError> {
+        let first = match from {
+            Bound::Unbounded => None,
+            // The block that may have the first id begins at or before it.
+            Bound::Included(id) | Bound::Excluded(id) => {
+                let until = (Bound::Unbounded, Bound::Included(id.as_bytes()));
+                range(until).map_err(unreadable)?.next_back().transpose().map_err(unreadable)?
+            }
         };
-        Self { range: table.range(first.as_slice()..).map_err(unreadable)?, block: Vec::new() }
-            .beyond(from)
+        let first = first.map(|(key, _)| key.value().to_vec());
+        let first = first.as_deref().map_or(Bound::Unbounded, Bound::Included);
+        let range = range((first, Bound::Unbounded)).map_err(unreadable)?;
+        Self { range, block: Vec::new() }.beyond(from)
     }
 
     /// Goes to the first id within a bound.
@@ -153,29 +168,12 @@ impl Ids<'static> {
     /// # Errors
     /// As for [`find`].
     pub fn of_snapshot(table: &SnapshotTable, from: Bound<&str>) -> Result<Self, StoreError> {
-        let first = match first(from) {
-            Some(id) => key_of(table.range(..=id.as_bytes()).map_err(unreadable)?.next_back())?,
-            None => Vec::new(),
-        };
-        Self { range: table.range(first.as_slice()..).map_err(unreadable)?, block: Vec::new() }
-            .beyond(from)
+        Self::new(|bounds| table.range::<&[u8]>(bounds), from)
     }
 }
 
-fn first(from: Bound<&str>) -> Option<&str> {
-    match from {
-        Bound::Included(id) | Bound::Excluded(id) => Some(id),
-        Bound::Unbounded => None,
-    }
-}
-
-/// The key of the block that may have the first id: it begins at or before it.
-fn key_of(row: Option<Result<Guards<'_>, redb::StorageError>>) -> Result<Vec<u8>, StoreError> {
-    let row = row.transpose().map_err(unreadable)?;
-    Ok(row.map_or(Vec::new(), |(key, _)| key.value().to_vec()))
-}
-
-type Guards<'a> = (AccessGuard<'a, Bytes>, AccessGuard<'a, Bytes>);
+/// Bounds of keys.
+type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 
 /// Takes the first id of several runs, and its slot.
 ///

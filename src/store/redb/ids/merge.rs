@@ -2,8 +2,7 @@
 //!
 //! A merge copies the ids of its sources, in their order, into a new table that nobody sees before
 //! it is whole; then the table of runs names it instead of the sources. Their tables go with the
-//! next fold, as a reader may have taken the old list with a snapshot of now. A merge that a stop
-//! cut off begins anew.
+//! next fold, together with what a stop left of a merge, which begins anew.
 
 use std::collections::HashSet;
 use std::ops::Bound;

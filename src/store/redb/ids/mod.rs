@@ -110,10 +110,8 @@ pub fn open_run(txn: &ReadTransaction, number: u32) -> Result<SnapshotTable, Sto
     let name = Run::table_name(number);
     txn.open_table(TableDefinition::new(&name)).map_err(|error| match error {
         TableError::TableDoesNotExist(_) => {
-            Broken("the run has no table".to_owned()).at(RUNS_NAME, name.as_bytes())
+            Broken("the run has no table".to_owned()).at("runs", name.as_bytes())
         }
         other => unreadable(other),
     })
 }
-
-const RUNS_NAME: &str = "runs";

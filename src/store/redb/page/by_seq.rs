@@ -148,13 +148,6 @@ fn tables(
     seqs: Range<u64>,
     way: Way,
 ) -> Result<bool, StoreError> {
-    // While a folded generation is not yet dropped, the tables have its jobs too.
-    let in_tail =
-        view.generations.iter().rev().find_map(|generation| {
-            generation.read().segments.first().map(|segment| segment.first_seq)
-        });
-    let end = in_tail.map_or(seqs.end, |first_seq| seqs.end.min(first_seq));
-    let seqs = seqs.start..end.max(seqs.start);
     let mut rows = Rows::open(view, &draft.query.filter, draft.kinds, seqs, way)?;
     loop {
         let Some(IndexRow { seq, slot, job_id }) = rows.next()? else { return Ok(true) };
