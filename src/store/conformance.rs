@@ -30,6 +30,7 @@ fn options(directory: &Path) -> StoreOptions {
         tail_jobs_max: 5,
         cache_bytes: 1 << 20,
         feed_block_bytes: 200,
+        merge_ids_min: 5,
         trim_segments_max: 2,
         idempotency_keys_max: 4,
         // The clock goes forth and back by days here; the oracle knows no age but that.

@@ -216,6 +216,8 @@ pub struct StoreOptions {
     pub feed_block_bytes: usize,
     /// Most folded segments that one batch's transaction removes from the journal.
     pub trim_segments_max: u64,
+    /// A merge of runs of ids copies at least as many ids with a fold.
+    pub merge_ids_min: u64,
     /// How long the writer must be idle before folded segments are removed alone.
     pub trim_idle: Duration,
     pub pipelines_max: usize,
@@ -241,6 +243,7 @@ impl Default for StoreOptions {
             feed_bytes_max: 1 << 30,
             feed_block_bytes: 256 << 10,
             trim_segments_max: 256,
+            merge_ids_min: 20_000,
             trim_idle: Duration::from_secs(1),
             pipelines_max: 10_000,
             statuses_max: 256,

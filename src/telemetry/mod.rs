@@ -24,6 +24,8 @@ pub const REJECTED_AT_COMMIT: &str = "rejected_at_commit";
 pub const POOL_PRESSURE: &str = "pool_pressure";
 /// The store latched: writes are refused from now on.
 pub const STORE_FAILED: &str = "store_failed";
+/// Ids were found damaged while their runs were merged; those runs stay as they are.
+pub const MERGE_GIVEN_UP: &str = "merge_given_up";
 /// The clean stop is done.
 pub const DRAINED: &str = "drained";
 /// The last handle went away without a drain.

@@ -22,7 +22,7 @@ use super::ids::Ids;
 use super::reader::walk_feed;
 use super::schema::{
     BY_PIPELINE, BY_STATUS, COUNTS, EXPECTED, FEED, KEYS, KEYS_BY_AGE, MARK_KEY, META, RECORDS,
-    index_value, parse_counts_key, pipeline_prefix, seq_of, status_prefix, with_seq,
+    SLOTS_KEY, index_value, parse_counts_key, pipeline_prefix, seq_of, status_prefix, with_seq,
 };
 use super::snapshot::Snapshot;
 use super::tail::{Held, View, unreadable};
@@ -60,6 +60,17 @@ pub fn mark_of(
     decode_mark(MARK_KEY, value.value()).map_err(|it| it.at("meta", MARK_KEY))
 }
 
+/// The slot of the next new job, by the table `meta`.
+///
+/// # Errors
+/// [`StoreError`] if it cannot be read.
+pub fn next_slot(
+    meta: &impl ReadableTable<&'static [u8], &'static [u8]>,
+) -> Result<u64, StoreError> {
+    let Some(value) = meta.get(SLOTS_KEY).map_err(unreadable)? else { return Ok(0) };
+    decode_number(SLOTS_KEY, value.value()).map_err(|it| it.at("meta", SLOTS_KEY))
+}
+
 struct Check<'a> {
     view: &'a View,
     report: CheckReport,
@@ -86,6 +97,7 @@ impl Check<'_> {
     fn tables(&mut self) -> Result<Counts, StoreError> {
         let view = self.view;
         let (by_status, by_pipeline) = (view.table(BY_STATUS)?, view.table(BY_PIPELINE)?);
+        let next_slot = next_slot(&view.table(META)?)?;
         let mut scanned = Counts::default();
         let mut rows = 0;
         for row in view.table(RECORDS)?.iter().map_err(unreadable)? {
@@ -104,6 +116,9 @@ impl Check<'_> {
                     .note(format!("records, {job_id:?}: seq {} is above the mark", record.seq));
             }
             scanned.add(&record.pipeline, record.status, 1);
+            if slot >= next_slot {
+                self.report.note(format!("records: slot {slot} is in use, next is {next_slot}"));
+            }
             if view.snapshot.slot(&job_id)? != Some(slot) {
                 self.report.note(format!("ids: {job_id:?} is not at its slot {slot}"));
             }
@@ -121,11 +136,16 @@ impl Check<'_> {
             }
         }
         let mut ids = 0;
-        for run in view.snapshot.ids() {
-            let mut of_run = Ids::of_snapshot(run, Bound::Unbounded)?;
+        for (run, table) in view.snapshot.runs().iter().zip(view.snapshot.ids()) {
+            let (mut of_run, mut count) = (Ids::of_snapshot(table, Bound::Unbounded)?, 0);
             while of_run.take()?.is_some() {
-                ids += 1;
+                count += 1;
             }
+            if count != run.ids {
+                let (number, noted) = (run.number, run.ids);
+                self.report.note(format!("runs: {number} has {count} ids, noted are {noted}"));
+            }
+            ids += count;
         }
         let indexes = [by_status, by_pipeline].map(|index| index.len().map_err(unreadable));
         let lengths = [Ok(ids)].into_iter().chain(indexes);

@@ -22,35 +22,20 @@ use rustix::io::Errno;
 
 use crate::store::OpenError;
 
-/// The layout of the two redb files; raised when an older build could not read them. What older
-/// formats had otherwise stands at [`raise`](super::raise); they are read, and raised by the first
-/// open.
+/// The layout of the two redb files; another number where another build could not read them. 1 and
+/// 2 are of builds before the first release, and no longer read.
 pub const FORMAT_VERSION: u32 = 3;
-pub const FORMAT_VERSION_READ_FROM: u32 = 1;
 pub const JOURNAL: &str = "journal.redb";
 pub const TABLES: &str = "tables.redb";
 const LOCK: &str = "LOCK";
 /// What `LOCK` says when the last stop was clean; while a process runs, it holds its number.
 const CLEAN: &str = "clean\n";
 const STORE: &str = "STORE";
-/// The next `STORE`, until it takes its place.
-const STORE_NEXT: &str = "STORE.next";
 const INITIALISING: &str = "INITIALISING";
-const OWN_FILES: [&str; 6] = [LOCK, STORE, STORE_NEXT, INITIALISING, JOURNAL, TABLES];
+const OWN_FILES: [&str; 5] = [LOCK, STORE, INITIALISING, JOURNAL, TABLES];
 
 const FILE_MODE: Mode = Mode::from_raw_mode(0o600);
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o700);
-
-/// Which store lives in a directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    pub store_id: String,
-    pub format: u32,
-}
-
-fn mark_of(store_id: &str) -> String {
-    format!("jobslate store\nformat {FORMAT_VERSION}\nid {store_id}\n")
-}
 
 /// A locked data directory. Dropping it releases the lock.
 #[derive(Debug)]
@@ -117,11 +102,11 @@ impl Directory {
         unlocked.map_err(|error| failed(&self.path.join(LOCK), error))
     }
 
-    /// The store that lives here; `None` in a directory that never held one.
+    /// The id of the store that lives here; `None` in a directory that never held one.
     ///
     /// # Errors
     /// [`OpenError::Damaged`] if there is a store without its `STORE` file, or a foreign one.
-    pub fn identity(&self) -> Result<Option<Identity>, OpenError> {
+    pub fn store_id(&self) -> Result<Option<String>, OpenError> {
         let file = self.path.join(STORE);
         if self.path.join(INITIALISING).exists() || !file.exists() {
             return self.leftovers().map(|()| None);
@@ -136,17 +121,11 @@ impl Directory {
             return Err(damaged("it is not the mark of a jobslate store"));
         }
         let version = format.and_then(|it| it.strip_prefix("format ")).unwrap_or("missing");
-        let readable = FORMAT_VERSION_READ_FROM..=FORMAT_VERSION;
-        let Some(format) = version.parse().ok().filter(|it| readable.contains(it)) else {
-            let what = format!(
-                "the store's format is {version}, this build reads {FORMAT_VERSION_READ_FROM} to \
-                 {FORMAT_VERSION}"
-            );
-            return Err(damaged(&what));
-        };
+        if version.parse() != Ok(FORMAT_VERSION) {
+            return Err(other_format(&file, version));
+        }
         let id = id.and_then(|it| it.strip_prefix("id ")).filter(|it| !it.is_empty());
-        let identity = id.map(|id| Some(Identity { store_id: id.to_owned(), format }));
-        identity.ok_or_else(|| damaged("it names no store id"))
+        id.map(|id| Some(id.to_owned())).ok_or_else(|| damaged("it names no store id"))
     }
 
     /// Clears what an interrupted first start left; refuses a store that lost its `STORE` file.
@@ -175,16 +154,9 @@ impl Directory {
     /// Marks the directory as initialised: from now on its files are expected. Until the last step,
     /// a start finds `INITIALISING`, and begins anew.
     pub fn finish(&self, store_id: &str) -> Result<(), OpenError> {
-        self.write_small(STORE, &mark_of(store_id))?;
+        let mark = format!("jobslate store\nformat {FORMAT_VERSION}\nid {store_id}\n");
+        self.write_small(STORE, &mark)?;
         self.remove(INITIALISING)
-    }
-
-    /// Says that the files have the newest format now. A crash leaves the old mark or the new one.
-    pub fn raise_format(&self, store_id: &str) -> Result<(), OpenError> {
-        self.write_small(STORE_NEXT, &mark_of(store_id))?;
-        let renamed = rustix::fs::renameat(&self.handle, STORE_NEXT, &self.handle, STORE);
-        renamed.map_err(|error| failed(&self.path.join(STORE), error))?;
-        self.sync()
     }
 
     /// Creates an empty file for a new store.
@@ -253,9 +225,18 @@ const READ_AHEAD_BYTES_MAX: u64 = 1 << 30;
 pub const WAY_BACK: &str =
     "restore a copy of the whole data directory, or move it away and start with an empty one";
 
+/// What to do about a store of another format.
+const OTHER_BUILD: &str = "open it with the build that wrote it";
+
 pub fn damaged(file: &Path, what: &str, way_back: &str) -> OpenError {
     let (file, what, way_back) = (file.display().to_string(), what.into(), way_back.into());
     OpenError::Damaged { file, what, way_back }
+}
+
+/// A store of another build.
+pub fn other_format(file: &Path, version: impl std::fmt::Display) -> OpenError {
+    let what = format!("the store's format is {version}, this build reads {FORMAT_VERSION}");
+    damaged(file, &what, OTHER_BUILD)
 }
 
 pub fn failed(file: &Path, error: impl std::fmt::Display) -> OpenError {

@@ -58,7 +58,7 @@ pub fn fold(
 }
 
 type Definition = redb::TableDefinition<'static, &'static [u8], &'static [u8]>;
-type Rows<'txn> = Table<'txn, &'static [u8], &'static [u8]>;
+pub(super) type Rows<'txn> = Table<'txn, &'static [u8], &'static [u8]>;
 
 /// A table to be written.
 pub(super) fn open(txn: &WriteTransaction, definition: Definition) -> Result<Rows<'_>, StoreError> {

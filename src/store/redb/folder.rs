@@ -172,7 +172,7 @@ fn run(
 ) {
     // Ends the waiting of the writer, whatever ends the thread.
     let _guard = EndGuard { shared };
-    let mut merges = Merges::default();
+    let mut merges = Merges::new(work.options.merge_ids_min);
     for generation in generations {
         let begin = Instant::now();
         let folded = work.fold(&generation, &mut merges);

@@ -19,7 +19,6 @@ mod ids;
 mod journal;
 mod open;
 mod page;
-mod raise;
 mod reader;
 mod schema;
 mod snapshot;

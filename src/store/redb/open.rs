@@ -15,13 +15,11 @@ use super::age::AgeClock;
 use super::check::{mark_of, stored_counts, stored_expectations};
 use super::codec::{Mark, Segment, decode_identity, encode_identity};
 use super::directory::{
-    Directory, FORMAT_VERSION, FORMAT_VERSION_READ_FROM, Identity, JOURNAL, TABLES, WAY_BACK,
-    damaged, failed,
+    Directory, FORMAT_VERSION, JOURNAL, TABLES, WAY_BACK, damaged, failed, other_format,
 };
 use super::disk::{Disk, DiskCounters, Hold};
 use super::folder::{FoldWork, Folder};
 use super::journal::Journal;
-use super::raise::raise;
 use super::reader::RedbReader;
 use super::schema::{IDENTITY, IDENTITY_KEY, META, OF_TABLES, RECORDS, SEGMENTS};
 use super::snapshot::{Snapshot, open_table};
@@ -45,15 +43,15 @@ const JOURNAL_CACHE_PART: usize = 8;
 pub fn open(options: StoreOptions, hooks: OpenHooks) -> Result<Sides, OpenError> {
     let directory = Directory::lock(&options.directory)?;
     (hooks.progress)(0);
-    let (Identity { store_id, format }, files) = match directory.identity()? {
-        Some(identity) => {
-            let files = Files::open(&directory, &identity.store_id, &options, &hooks)?;
-            (identity, files)
+    let (store_id, files) = match directory.store_id()? {
+        Some(store_id) => {
+            let files = Files::open(&directory, &store_id, &options, &hooks)?;
+            (store_id, files)
         }
         None => {
             let store_id = uuid::Uuid::now_v7().to_string();
             let files = Files::create(&directory, &store_id, &options)?;
-            (Identity { store_id, format: FORMAT_VERSION }, files)
+            (store_id, files)
         }
     };
     (hooks.progress)(70);
@@ -62,22 +60,11 @@ pub fn open(options: StoreOptions, hooks: OpenHooks) -> Result<Sides, OpenError>
     let journal =
         Journal::new(journal, options.trim_segments_max).map_err(|it| closed(&path, it))?;
     let tables = Arc::new(tables);
-    let release = || {
-        let mut holds = [JOURNAL, TABLES].into_iter().zip(&holds);
-        holds.try_for_each(|(name, hold)| {
-            hold.release().map_err(|error| failed(&directory.path_of(name), error))
-        })
-    };
     let mark = agree(&directory, &journal, &tables)?;
-    if format < FORMAT_VERSION {
-        // Before anything is changed, every segment is read once.
-        journal.replay(mark.batch_no, |_, _, _| Ok(())).map_err(|it| closed(&path, it))?;
-        release()?;
-        raise(&tables).map_err(|it| closed(&directory.path_of(TABLES), it))?;
-        directory.raise_format(&store_id)?;
-    }
     let tail = restore(&directory, &journal, &tables, &hooks, mark)?;
-    release()?;
+    for (name, hold) in [JOURNAL, TABLES].into_iter().zip(&holds) {
+        hold.release().map_err(|error| failed(&directory.path_of(name), error))?;
+    }
     let (tail, directory) = (Arc::new(tail), Arc::new(directory));
     let age = Arc::new(AgeClock::default());
     let work = FoldWork { tables, tail: tail.clone(), options: options.clone(), age: age.clone() };
@@ -147,11 +134,8 @@ impl Files {
         options: &StoreOptions,
         hooks: &OpenHooks,
     ) -> Result<Self, OpenError> {
-        let files = Self::with(directory, options, |name| {
-            let file = directory.open_file(name);
-            (hooks.progress)(if name == JOURNAL { 5 } else { 10 });
-            file
-        })?;
+        (hooks.progress)(5);
+        let files = Self::with(directory, options, |name| directory.open_file(name))?;
         for (name, db) in [(JOURNAL, &files.journal), (TABLES, &files.tables)] {
             check_identity(db, &directory.path_of(name), store_id)?;
         }
@@ -247,12 +231,8 @@ fn check_identity(db: &Database, path: &Path, store_id: &str) -> Result<(), Open
     let bytes = bytes.ok_or_else(|| damaged(path, "it names no store", WAY_BACK))?;
     let identity = decode_identity(IDENTITY_KEY, &bytes);
     let (version, id) = identity.map_err(|it| damaged(path, &it.0, WAY_BACK))?;
-    if !(FORMAT_VERSION_READ_FROM..=FORMAT_VERSION).contains(&version) {
-        let what = format!(
-            "its format is {version}, this build reads {FORMAT_VERSION_READ_FROM} to \
-             {FORMAT_VERSION}"
-        );
-        return Err(damaged(path, &what, "open it with the build that wrote it"));
+    if version != FORMAT_VERSION {
+        return Err(other_format(path, version));
     }
     if id != store_id {
         let what = format!("it belongs to store {id}, the directory to store {store_id}");

@@ -23,9 +23,12 @@ pub const IDENTITY: Table = TableDefinition::new("identity");
 /// Value: job id and record, sealed.
 pub const RECORDS: Table = TableDefinition::new("records");
 /// tables.redb: one row per run of ids. Key: its number (4 bytes). Value: its level, how many ids
-/// were written into it, its filter; sealed. The run itself is a table `ids_NUMBER` with a row for
-/// every 32 ids. Key: the first of them. Value: ids and slots, sealed.
+/// it has; sealed. The run itself is a table `ids_NUMBER` with a row for every 32 ids. Key: the
+/// first of them. Value: ids and slots, sealed.
 pub const RUNS: Table = TableDefinition::new("runs");
+/// tables.redb: one row per run of ids, never changed. Key: its number. Value: the filter of its
+/// ids, sealed.
+pub const FILTERS: Table = TableDefinition::new("filters");
 /// tables.redb: one row per job. Key: status, zero, seq of the record. Value: slot and job id,
 /// plain.
 pub const BY_STATUS: Table = TableDefinition::new("by_status");
@@ -59,9 +62,10 @@ pub const TIMELINE_KEY: &[u8] = b"timeline";
 pub const SLOTS_KEY: &[u8] = b"slots";
 
 /// All tables of tables.redb, besides [`IDENTITY`].
-pub const OF_TABLES: [Table; 11] = [
+pub const OF_TABLES: [Table; 12] = [
     RECORDS,
     RUNS,
+    FILTERS,
     BY_STATUS,
     BY_PIPELINE,
     FEED,

@@ -11,7 +11,7 @@ use redb::{Database, ReadTransaction, ReadableDatabase, TableDefinition};
 
 use super::codec::{Broken, decode_job};
 use super::ids::{Runs, find, open_run};
-use super::schema::{RECORDS, RUNS, SnapshotTable};
+use super::schema::{FILTERS, RECORDS, RUNS, SnapshotTable};
 use super::tail::unreadable;
 use crate::model::{JobId, JobRecord};
 use crate::store::StoreError;
@@ -38,7 +38,7 @@ impl Snapshot {
     /// [`StoreError`] if they do not answer, or what they say of the runs is damaged.
     pub fn load(tables: &Database) -> Result<Self, StoreError> {
         let txn = tables.begin_read().map_err(unreadable)?;
-        let runs = Runs::load(&open_table(&txn, RUNS)?)?;
+        let runs = Runs::load(&open_table(&txn, RUNS)?, &open_table(&txn, FILTERS)?)?;
         Self::of(txn, runs)
     }
 

@@ -18,9 +18,7 @@ mod record;
 mod segment;
 
 pub use kept::{decode_kept, encode_kept};
-#[cfg(test)]
-pub use record::encode_record;
-pub use record::{decode_job, decode_record, encode_job};
+pub use record::{decode_job, encode_job};
 pub use segment::{Segment, decode_segment, encode_segment};
 
 use crate::model::{Expected, Kind, Labels, PipelineName, Status, Tally};
@@ -192,12 +190,21 @@ pub fn decode_ids<'a>(key: &[u8], bytes: &'a [u8]) -> Result<Vec<(&'a str, u64)>
     unseal(key, bytes)
 }
 
-/// A run of ids: its level, how many were written into it, its filter.
-pub fn encode_run(key: &[u8], level: u8, ids: u64, filter: &[u8]) -> Vec<u8> {
-    seal(key, &(level, ids, filter))
+/// A run of ids: its level, how many it has.
+pub fn encode_run(key: &[u8], level: u8, ids: u64) -> Vec<u8> {
+    seal(key, &(level, ids))
 }
 
-pub fn decode_run<'a>(key: &[u8], bytes: &'a [u8]) -> Result<(u8, u64, &'a [u8]), Broken> {
+pub fn decode_run(key: &[u8], bytes: &[u8]) -> Result<(u8, u64), Broken> {
+    unseal(key, bytes)
+}
+
+/// The words of a filter.
+pub fn encode_filter(key: &[u8], words: &[u8]) -> Vec<u8> {
+    seal(key, &words)
+}
+
+pub fn decode_filter<'a>(key: &[u8], bytes: &'a [u8]) -> Result<&'a [u8], Broken> {
     unseal(key, bytes)
 }
 

@@ -47,16 +47,6 @@ pub fn decode_job(key: &[u8], bytes: &[u8]) -> Result<(JobId, JobRecord), Broken
     Ok((JobId::parse(job_id).map_err(broken)?, record(it)?))
 }
 
-/// A record alone: what formats 1 and 2 kept under the job's id.
-pub fn decode_record(key: &[u8], bytes: &[u8]) -> Result<JobRecord, Broken> {
-    record(unseal(key, bytes)?)
-}
-
-#[cfg(test)]
-pub fn encode_record(key: &[u8], record: &JobRecord) -> Vec<u8> {
-    seal(key, &record_v1(record))
-}
-
 fn record_v1(record: &JobRecord) -> RecordV1<'_> {
     RecordV1 {
         pipeline: record.pipeline.as_str(),

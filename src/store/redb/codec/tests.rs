@@ -11,6 +11,13 @@ fn status_of(text: &str) -> Status {
     Status::parse(text).unwrap()
 }
 
+/// The key of slot 7.
+const SLOT: &[u8] = &7_u64.to_be_bytes();
+
+fn job_id() -> JobId {
+    JobId::parse("doc-0001").unwrap()
+}
+
 /// A record with every field in use.
 fn record() -> JobRecord {
     JobRecord {
@@ -62,7 +69,7 @@ fn segment() -> Segment {
     };
     let change = Change {
         seq: 5,
-        job_id: JobId::parse("doc-0001").unwrap(),
+        job_id: job_id(),
         applied: true,
         is_heartbeat: false,
         at: TimestampMs(1_764_000_000_123),
@@ -97,15 +104,14 @@ const GOLDEN_SEGMENT: &str = include_str!("golden_segment.hex");
 
 #[test]
 fn version_1_is_written_byte_for_byte() {
-    assert_eq!(hex(&encode_record(b"doc-0001", &record())), GOLDEN_RECORD.trim());
+    assert_eq!(hex(&encode_job(SLOT, &job_id(), &record())), GOLDEN_RECORD.trim());
     assert_eq!(hex(&encode_segment(3, &segment())), GOLDEN_SEGMENT.trim());
 }
 
 #[test]
 fn what_is_written_is_read_back() {
-    let record = record();
-    let bytes = encode_record(b"doc-0001", &record);
-    assert_eq!(decode_record(b"doc-0001", &bytes).unwrap(), record);
+    let bytes = encode_job(SLOT, &job_id(), &record());
+    assert_eq!(decode_job(SLOT, &bytes).unwrap(), (job_id(), record()));
     let segment = segment();
     let bytes = encode_segment(3, &segment);
     assert_eq!(decode_segment(3, &bytes).unwrap(), segment);
@@ -167,6 +173,15 @@ fn the_small_values_are_written_byte_for_byte_and_read_back() {
     let bytes = encode_timeline_mark(b"k", &mark);
     assert_eq!(hex(payload(&bytes)), "0102030405060708090a0b0b0b0b0b");
     assert_eq!(decode_timeline_mark(b"k", &bytes).unwrap(), mark);
+    let bytes = encode_ids(b"a", vec![("a", 300), ("b", 1)]);
+    assert_eq!(hex(payload(&bytes)), "020161fb2c01016201");
+    assert_eq!(decode_ids(b"a", &bytes).unwrap(), [("a", 300), ("b", 1)]);
+    let bytes = encode_run(b"k", 2, 300);
+    assert_eq!(hex(payload(&bytes)), "02fb2c01");
+    assert_eq!(decode_run(b"k", &bytes).unwrap(), (2, 300));
+    let bytes = encode_filter(b"k", &[1, 2, 3]);
+    assert_eq!(hex(payload(&bytes)), "03010203");
+    assert_eq!(decode_filter(b"k", &bytes).unwrap(), [1, 2, 3]);
 }
 
 /// The payload between version and checksum.
@@ -177,11 +192,13 @@ fn payload(bytes: &[u8]) -> &[u8] {
 #[test]
 fn the_last_bincode_reads_what_is_written() {
     let config = bincode::config::standard();
-    let bytes = encode_record(b"doc-0001", &record());
-    let ours: RecordV1<'_> = unseal(b"doc-0001", &bytes).unwrap();
-    let (theirs, length) =
-        bincode::serde::borrow_decode_from_slice::<RecordV1<'_>, _>(payload(&bytes), config)
-            .unwrap();
+    let bytes = encode_job(SLOT, &job_id(), &record());
+    let ours: (&str, RecordV1<'_>) = unseal(SLOT, &bytes).unwrap();
+    let (theirs, length) = bincode::serde::borrow_decode_from_slice::<(&str, RecordV1<'_>), _>(
+        payload(&bytes),
+        config,
+    )
+    .unwrap();
     assert_eq!((theirs, length), (ours, payload(&bytes).len()));
 
     let bytes = encode_segment(3, &segment());
@@ -194,19 +211,19 @@ fn the_last_bincode_reads_what_is_written() {
 
 #[test]
 fn a_flipped_bit_a_cut_and_a_misplaced_value_are_found() {
-    let bytes = encode_record(b"doc-0001", &record());
+    let bytes = encode_job(SLOT, &job_id(), &record());
     for bit in 0..bytes.len() * 8 {
         let mut flipped = bytes.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
-        assert!(decode_record(b"doc-0001", &flipped).is_err(), "bit {bit}");
+        assert!(decode_job(SLOT, &flipped).is_err(), "bit {bit}");
     }
     for length in 0..bytes.len() {
-        assert!(decode_record(b"doc-0001", &bytes[..length]).is_err(), "{length} bytes");
+        assert!(decode_job(SLOT, &bytes[..length]).is_err(), "{length} bytes");
     }
-    assert!(decode_record(b"doc-0002", &bytes).is_err());
+    assert!(decode_job(&8_u64.to_be_bytes(), &bytes).is_err());
     let mut longer = bytes;
     longer.push(0);
-    assert!(decode_record(b"doc-0001", &longer).is_err());
+    assert!(decode_job(SLOT, &longer).is_err());
 }
 
 #[test]
@@ -247,7 +264,7 @@ proptest::proptest! {
         bytes.extend_from_slice(&payload);
         let sum = crc32c::crc32c_append(crc32c::crc32c(b"k"), &bytes);
         bytes.extend_from_slice(&sum.to_le_bytes());
-        let _ = decode_record(b"k", &bytes);
+        let _ = decode_job(b"k", &bytes);
         let _ = decode_segment(u64::from(b'k'), &sealed_for_batch(&payload));
         let _ = decode_kept(b"k", &bytes);
         let _ = decode_mark(b"k", &bytes);
@@ -256,5 +273,8 @@ proptest::proptest! {
         let _ = decode_tally(b"k", &bytes);
         let _ = decode_expected(b"k", &bytes);
         let _ = decode_timeline_mark(b"k", &bytes);
+        let _ = decode_ids(b"k", &bytes);
+        let _ = decode_run(b"k", &bytes);
+        let _ = decode_filter(b"k", &bytes);
     }
 }

@@ -10,13 +10,14 @@ use redb::{ReadableTable, WriteTransaction};
 use super::{Rows, open, put, take};
 use crate::model::{JobId, JobRecord, PipelineName, Status};
 use crate::store::StoreError;
-use crate::store::redb::codec::{decode_job, decode_number, encode_job, encode_number};
+use crate::store::redb::check::next_slot;
+use crate::store::redb::codec::{Broken, decode_job, decode_number, encode_job, encode_number};
 use crate::store::redb::ids::{
     BlockWriter, Filter, IdHash, Merges, Run, Runs, find, open_to_write, remove,
 };
 use crate::store::redb::schema::{
-    BY_PIPELINE, BY_STATUS, COUNTS, META, RECORDS, RUNS, SLOTS_KEY, counts_key, index_value,
-    pipeline_prefix, status_prefix, with_seq,
+    BY_PIPELINE, BY_STATUS, COUNTS, FILTERS, META, RECORDS, RUNS, SLOTS_KEY, counts_key,
+    index_value, pipeline_prefix, status_prefix, with_seq,
 };
 use crate::store::redb::tail::{Content, Held, unreadable};
 
@@ -35,11 +36,10 @@ pub fn fold_jobs(
     let olds = write_records(txn, &places)?;
     write_indexes(txn, &places, &olds)?;
     count(txn, &places, &olds)?;
-    forget_ids(txn, &places, merges)?;
-    let mut after = runs.clone();
-    if let Some(run) = write_run(txn, &places, merges.next_number(runs))? {
-        after = after.iter().cloned().chain([run]).collect();
-    }
+    let mut after: Vec<Run> = runs.iter().cloned().collect();
+    forget_ids(txn, &places, &mut after, merges)?;
+    let number = merges.next_number(&after);
+    after.extend(write_run(txn, &places, number)?);
     let after = merges.advance(txn, after, places.new.len() as u64)?;
     name_runs(txn, runs, &after)?;
     Ok(after)
@@ -104,11 +104,6 @@ impl<'a> Places<'a> {
     }
 }
 
-fn next_slot(meta: &Rows<'_>) -> Result<u64, StoreError> {
-    let Some(value) = meta.get(SLOTS_KEY).map_err(unreadable)? else { return Ok(0) };
-    decode_number(SLOTS_KEY, value.value()).map_err(|it| it.at("meta", SLOTS_KEY))
-}
-
 /// Writes the records; those that were there before.
 fn write_records(
     txn: &WriteTransaction,
@@ -125,9 +120,20 @@ fn write_records(
             }
             None => records.remove(key.as_slice()),
         };
-        if let Some(old) = old.map_err(unreadable)? {
-            let old = decode_job(&key, old.value()).map_err(|it| it.at("records", &key))?;
-            olds.push(old.1);
+        let old = old.map_err(unreadable)?;
+        let broken = |what: &str| Broken(what.to_owned()).at("records", &key);
+        match (place.run, old) {
+            (None, None) => {}
+            (None, Some(_)) => return Err(broken("the slot of a new job is taken")),
+            (Some(_), None) => return Err(broken("the slot of a job is empty")),
+            (Some(_), Some(old)) => {
+                let (job_id, old) =
+                    decode_job(&key, old.value()).map_err(|it| it.at("records", &key))?;
+                if job_id != *place.job_id {
+                    return Err(broken("another job stands at the slot"));
+                }
+                olds.push(old);
+            }
         }
     }
     Ok(olds)
@@ -197,17 +203,18 @@ fn count(
     Ok(())
 }
 
-/// Removes the ids of removed jobs.
+/// Removes the ids of removed jobs from their runs.
 fn forget_ids(
     txn: &WriteTransaction,
     places: &Places<'_>,
-    merges: &Merges,
+    runs: &mut [Run],
+    merges: &mut Merges,
 ) -> Result<(), StoreError> {
     for place in places.old.iter().filter(|place| place.held.is_none()) {
-        let Some(run) = place.run else { continue };
+        let Some(run) = runs.iter_mut().find(|run| Some(run.number) == place.run) else { continue };
         let id = place.job_id.as_str();
-        remove(&mut open_to_write(txn, run)?, id)?;
-        merges.remove(txn, run, id)?;
+        run.ids -= u64::from(remove(&mut open_to_write(txn, run.number)?, id)?);
+        merges.remove(txn, run.number, id)?;
     }
     Ok(())
 }
@@ -235,16 +242,22 @@ fn write_run(
     Ok(Some(Run { number, level: 0, ids, filter: filter.into() }))
 }
 
-/// Makes the table of runs say what there is now.
+/// Makes the tables of runs and of filters say what there is now.
 fn name_runs(txn: &WriteTransaction, before: &Runs, after: &Runs) -> Result<(), StoreError> {
-    let mut table = open(txn, RUNS)?;
-    let is_in = |runs: &Runs, number: u32| runs.iter().any(|run| run.number == number);
-    for gone in before.iter().filter(|run| !is_in(after, run.number)) {
-        take(&mut table, &gone.number.to_be_bytes())?;
+    let (mut rows, mut filters) = (open(txn, RUNS)?, open(txn, FILTERS)?);
+    let find = |runs: &Runs, number: u32| runs.iter().find(|it| it.number == number).cloned();
+    for gone in before.iter().filter(|run| find(after, run.number).is_none()) {
+        take(&mut rows, &gone.number.to_be_bytes())?;
+        take(&mut filters, &gone.number.to_be_bytes())?;
     }
-    for new in after.iter().filter(|run| !is_in(before, run.number)) {
-        let (key, value) = new.encode();
-        put(&mut table, &key, &value)?;
+    for run in after.iter() {
+        let old = find(before, run.number);
+        if old.is_none() {
+            run.write_filter(&mut filters)?;
+        }
+        if old.is_none_or(|old| old.ids != run.ids) {
+            run.write(&mut rows)?;
+        }
     }
     Ok(())
 }

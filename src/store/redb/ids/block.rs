@@ -65,17 +65,17 @@ pub fn find(table: &impl ReadableTable<Bytes, Bytes>, id: &str) -> Result<Option
     Ok(place.ok().and_then(|place| ids.get(place)).map(|(_, slot)| *slot))
 }
 
-/// Removes an id, if the table has it.
+/// Removes an id; false if the table does not have it.
 ///
 /// # Errors
 /// As for [`find`], and as for every write.
-pub fn remove(table: &mut Table<'_, Bytes, Bytes>, id: &str) -> Result<(), StoreError> {
+pub fn remove(table: &mut Table<'_, Bytes, Bytes>, id: &str) -> Result<bool, StoreError> {
     let row = table.range(..=id.as_bytes()).map_err(unreadable)?.next_back();
     let row = row.transpose().map_err(unreadable)?;
     let row = row.map(|(key, value)| (key.value().to_vec(), value.value().to_vec()));
-    let Some((key, value)) = row else { return Ok(()) };
+    let Some((key, value)) = row else { return Ok(false) };
     let mut ids = decode_ids(&key, &value).map_err(|it| it.at("ids", &key))?;
-    let Ok(place) = ids.binary_search_by_key(&id, |(id, _)| id) else { return Ok(()) };
+    let Ok(place) = ids.binary_search_by_key(&id, |(id, _)| id) else { return Ok(false) };
     ids.remove(place);
     // The block keeps its key, which is no greater than any of its ids.
     let key = key.as_slice();
@@ -83,7 +83,7 @@ pub fn remove(table: &mut Table<'_, Bytes, Bytes>, id: &str) -> Result<(), Store
         true => table.remove(key),
         false => table.insert(key, encode_ids(key, ids).as_slice()),
     };
-    done.map(|_| ()).map_err(unreadable)
+    done.map(|_| true).map_err(unreadable)
 }
 
 /// The ids of a run in their order.

@@ -49,8 +49,13 @@ pub struct Filter {
 impl Filter {
     /// An empty filter for about `ids` ids.
     pub fn for_ids(ids: u64) -> Self {
-        let blocks = usize::try_from(ids.div_ceil(BLOCK_IDS).max(1)).expect("it fits the memory");
+        let blocks = usize::try_from(blocks_for(ids)).expect("it fits the memory");
         Self { blocks: vec![[0; BLOCK_WORDS]; blocks].into_boxed_slice() }
+    }
+
+    /// True if it is more than twice as long as `ids` ids need: so many were removed since.
+    pub fn is_sparse(&self, ids: u64) -> bool {
+        self.blocks.len() as u64 > 2 * blocks_for(ids)
     }
 
     pub fn add(&mut self, hash: IdHash) {
@@ -93,6 +98,10 @@ impl Filter {
         }
         Ok(Self { blocks: blocks.into() })
     }
+}
+
+fn blocks_for(ids: u64) -> u64 {
+    ids.div_ceil(BLOCK_IDS).max(1)
 }
 
 #[cfg(test)]

@@ -8,46 +8,56 @@ use std::collections::HashSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use redb::{Table, TableDefinition, TableHandle, WriteTransaction};
+use redb::{TableDefinition, TableHandle, WriteTransaction};
 
 use super::{BlockWriter, Filter, IdHash, Ids, Run, Runs, TABLE_PREFIX, remove, take_first};
 use crate::store::StoreError;
+use crate::store::redb::fold::Rows;
 use crate::store::redb::tail::unreadable;
+use crate::telemetry;
 
 /// As many runs of a level make one of the next.
 const FANOUT: usize = 8;
-/// Every level moves at least as many ids with a fold. Tests see merges that take many folds.
-const SLICE_IDS_MIN: u64 = if cfg!(test) { 5 } else { 20_000 };
 /// Every level moves as many times the ids that the fold brought: so a merge is over before the
 /// next of its level is due.
 const SLICE_FACTOR: u64 = 2;
 
-/// The merges that go on, at most one from each level.
-#[derive(Debug, Default)]
-pub struct Merges(Vec<Merge>);
+/// The merges that go on, at most one of each level.
+#[derive(Debug)]
+pub struct Merges {
+    going: Vec<Merge>,
+    /// Runs that no merge takes any more: one of their blocks is damaged.
+    damaged: HashSet<u32>,
+    /// Every merge copies at least as many ids with a fold.
+    slice_min: u64,
+}
 
 #[derive(Debug)]
 struct Merge {
     sources: Vec<u32>,
-    into: u32,
-    level: u8,
+    /// The level of the sources.
+    from: u8,
+    /// Its number, and its level when it is whole.
+    into: (u32, u8),
+    /// Ids that it has.
     ids: u64,
     /// The last id that was copied.
     last: Option<String>,
     filter: Filter,
 }
 
-type Rows<'txn> = Table<'txn, &'static [u8], &'static [u8]>;
-
 impl Merges {
+    pub fn new(slice_min: u64) -> Self {
+        Self { going: Vec::new(), damaged: HashSet::new(), slice_min }
+    }
+
     /// Removes the tables that no run and no merge has any more.
     ///
     /// # Errors
     /// [`StoreError`] as for every write.
     pub fn sweep(&self, txn: &WriteTransaction, runs: &Runs) -> Result<(), StoreError> {
-        let targets = self.0.iter().map(|merge| merge.into);
-        let used: HashSet<String> =
-            runs.iter().map(|run| run.number).chain(targets).map(Run::table_name).collect();
+        let numbers = runs.iter().map(|run| run.number);
+        let used: HashSet<String> = numbers.chain(self.targets()).map(Run::table_name).collect();
         let tables: Vec<_> = txn.list_tables().map_err(unreadable)?.collect();
         for table in tables {
             if table.name().starts_with(TABLE_PREFIX) && !used.contains(table.name()) {
@@ -58,77 +68,104 @@ impl Merges {
     }
 
     /// A number that no run and no merge has.
-    pub fn next_number(&self, runs: &Runs) -> u32 {
-        let targets = self.0.iter().map(|merge| merge.into);
-        runs.iter().map(|run| run.number).chain(targets).max().unwrap_or(0) + 1
+    pub fn next_number(&self, runs: &[Run]) -> u32 {
+        let numbers = runs.iter().map(|run| run.number);
+        numbers.chain(self.targets()).max().unwrap_or(0) + 1
+    }
+
+    fn targets(&self) -> impl Iterator<Item = u32> {
+        self.going.iter().map(|merge| merge.into.0)
     }
 
     /// Removes an id of `run` from what was copied of it.
     ///
     /// # Errors
     /// [`StoreError`] as for every write.
-    pub fn remove(&self, txn: &WriteTransaction, run: u32, id: &str) -> Result<(), StoreError> {
-        let mut merges = self.0.iter().filter(|merge| merge.sources.contains(&run));
-        merges.try_for_each(|merge| remove(&mut open_to_write(txn, merge.into)?, id))
+    pub fn remove(&mut self, txn: &WriteTransaction, run: u32, id: &str) -> Result<(), StoreError> {
+        for merge in self.going.iter_mut().filter(|merge| merge.sources.contains(&run)) {
+            let mut copied = open_to_write(txn, merge.into.0)?;
+            merge.ids -= u64::from(remove(&mut copied, id)?);
+        }
+        Ok(())
     }
 
-    /// Begins what is due, and moves every merge on. `ids` were added by this fold.
+    /// Begins what is due, and moves every merge on. `ids` were added by this fold. Gives the runs
+    /// that there are then; one without an id is none.
+    ///
+    /// A merge that meets a damaged block is given up, and the fold goes on: its sources stay as
+    /// they are, and answer for all ids but those of the block.
     ///
     /// # Errors
     /// [`StoreError`] as for every write.
     pub fn advance(
         &mut self,
         txn: &WriteTransaction,
-        runs: Runs,
+        mut runs: Vec<Run>,
         ids: u64,
     ) -> Result<Runs, StoreError> {
         self.begin(&runs);
-        let slice = (ids * SLICE_FACTOR).max(SLICE_IDS_MIN);
-        let mut runs: Vec<Run> = runs.iter().cloned().collect();
-        let mut going = Vec::new();
-        for mut merge in std::mem::take(&mut self.0) {
-            if merge.advance(txn, slice)? {
-                runs.retain(|run| !merge.sources.contains(&run.number));
-                runs.push(merge.into_run());
-            } else {
-                going.push(merge);
+        let slice = (ids * SLICE_FACTOR).max(self.slice_min);
+        for mut merge in std::mem::take(&mut self.going) {
+            match merge.advance(txn, merge.hurried(slice, &runs)) {
+                Ok(false) => self.going.push(merge),
+                Ok(true) => {
+                    runs.retain(|run| !merge.sources.contains(&run.number));
+                    runs.push(merge.into_run());
+                }
+                Err(StoreError::CorruptRecord { table, key, what }) => {
+                    let (event, key) = (telemetry::MERGE_GIVEN_UP, telemetry::escaped(&key));
+                    let message = "Ids of jobs are damaged: run `jobslate check`";
+                    tracing::error!(event, table, %key, what, "{message}");
+                    self.damaged.extend(merge.sources);
+                }
+                Err(failed) => return Err(failed),
             }
         }
-        self.0 = going;
+        let is_source = |run: &Run| self.going.iter().any(|it| it.sources.contains(&run.number));
+        runs.retain(|run| run.ids > 0 || is_source(run));
         Ok(runs.into_iter().collect())
     }
 
-    fn begin(&mut self, runs: &Runs) {
-        let mut next = self.next_number(runs);
-        for level in 0..=u8::MAX {
-            let mut sources: Vec<&Run> = runs.iter().filter(|run| run.level == level).collect();
-            if sources.is_empty() && runs.iter().all(|run| run.level < level) {
-                return;
-            }
-            let is_going = self.0.iter().any(|merge| merge.level == level + 1);
-            if is_going || sources.len() < FANOUT {
+    /// Begins a merge of every level that has none and has enough runs, or one whose ids were
+    /// removed for the greater part: that one is merged alone, and its filter becomes shorter.
+    fn begin(&mut self, runs: &[Run]) {
+        let level_max = runs.iter().map(|run| run.level).max().unwrap_or(0);
+        for from in 0..=level_max {
+            if self.going.iter().any(|merge| merge.from == from) {
                 continue;
             }
-            sources.sort_unstable_by_key(|run| run.number);
-            sources.truncate(FANOUT);
-            let ids = sources.iter().map(|run| run.ids).sum();
-            self.0.push(Merge {
-                sources: sources.iter().map(|run| run.number).collect(),
-                into: next,
-                level: level + 1,
-                ids,
-                last: None,
-                filter: Filter::for_ids(ids),
-            });
-            next += 1;
+            let is_here = |run: &&Run| run.level == from && !self.damaged.contains(&run.number);
+            let mut sources: Vec<&Run> = runs.iter().filter(is_here).collect();
+            let level = if sources.len() >= FANOUT {
+                sources.sort_unstable_by_key(|run| run.number);
+                sources.truncate(FANOUT);
+                from.saturating_add(1)
+            } else if let Some(run) = sources.iter().find(|run| run.filter.is_sparse(run.ids)) {
+                sources = vec![run];
+                from
+            } else {
+                continue;
+            };
+            let filter = Filter::for_ids(sources.iter().map(|run| run.ids).sum());
+            let sources = sources.iter().map(|run| run.number).collect();
+            let into = (self.next_number(runs), level);
+            self.going.push(Merge { sources, from, into, ids: 0, last: None, filter });
         }
     }
 }
 
 impl Merge {
+    /// How many ids to copy now. A process that never lives until a merge is done would leave ever
+    /// more runs: each that waits beyond the usual doubles the slice.
+    fn hurried(&self, slice: u64, runs: &[Run]) -> u64 {
+        let of_level = runs.iter().filter(|run| run.level == self.from).count();
+        let late = of_level.saturating_sub(2 * FANOUT);
+        slice.saturating_mul(1 << late.min(32))
+    }
+
     /// Copies at most `slice` ids; true if these were the last.
     fn advance(&mut self, txn: &WriteTransaction, slice: u64) -> Result<bool, StoreError> {
-        let mut into = open_to_write(txn, self.into)?;
+        let mut into = open_to_write(txn, self.into.0)?;
         let sources = self.sources.iter().map(|number| open_to_write(txn, *number));
         let sources = sources.collect::<Result<Vec<_>, _>>()?;
         let from = self.last.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
@@ -141,6 +178,7 @@ impl Merge {
                 return Ok(true);
             };
             blocks.push(&mut into, &id, slot)?;
+            self.ids += 1;
             self.filter.add(IdHash::of(&id));
             self.last = Some(id);
         }
@@ -149,8 +187,8 @@ impl Merge {
     }
 
     fn into_run(self) -> Run {
-        let filter = Arc::new(self.filter);
-        Run { number: self.into, level: self.level, ids: self.ids, filter }
+        let ((number, level), filter) = (self.into, Arc::new(self.filter));
+        Run { number, level, ids: self.ids, filter }
     }
 }
 

@@ -18,7 +18,8 @@ pub use block::{BlockWriter, Ids, find, remove, take_first};
 pub use filter::{Filter, IdHash};
 pub use merge::{Merges, open_to_write};
 
-use super::codec::{Broken, decode_run, encode_run};
+use super::codec::{Broken, decode_filter, decode_run, encode_filter, encode_run};
+use super::fold::{Rows, put};
 use super::schema::SnapshotTable;
 use super::tail::unreadable;
 use crate::store::StoreError;
@@ -29,7 +30,7 @@ pub struct Run {
     pub number: u32,
     /// How often its ids were merged.
     pub level: u8,
-    /// Ids that were written into it.
+    /// Ids that it has.
     pub ids: u64,
     pub filter: Arc<Filter>,
 }
@@ -41,16 +42,27 @@ impl Run {
     }
 
     /// Its row in the table of runs.
-    pub fn encode(&self) -> ([u8; 4], Vec<u8>) {
+    ///
+    /// # Errors
+    /// [`StoreError`] as for every write.
+    pub fn write(&self, runs: &mut Rows<'_>) -> Result<(), StoreError> {
         let key = self.number.to_be_bytes();
-        (key, encode_run(&key, self.level, self.ids, &self.filter.to_bytes()))
+        put(runs, &key, &encode_run(&key, self.level, self.ids))
     }
 
-    fn decode(key: &[u8], value: &[u8]) -> Result<Self, Broken> {
-        let (level, ids, filter) = decode_run(key, value)?;
+    /// Its row in the table of filters.
+    ///
+    /// # Errors
+    /// [`StoreError`] as for every write.
+    pub fn write_filter(&self, filters: &mut Rows<'_>) -> Result<(), StoreError> {
+        let key = self.number.to_be_bytes();
+        put(filters, &key, &encode_filter(&key, &self.filter.to_bytes()))
+    }
+
+    fn decode(key: &[u8], value: &[u8], filter: Filter) -> Result<Self, Broken> {
+        let (level, ids) = decode_run(key, value)?;
         let number = key.try_into().map_err(|_| Broken("the key is no number".to_owned()))?;
-        let filter = Arc::new(Filter::from_bytes(filter)?);
-        Ok(Self { number: u32::from_be_bytes(number), level, ids, filter })
+        Ok(Self { number: u32::from_be_bytes(number), level, ids, filter: filter.into() })
     }
 }
 
@@ -62,18 +74,22 @@ pub const TABLE_PREFIX: &str = "ids_";
 pub struct Runs(Arc<[Run]>);
 
 impl Runs {
-    /// Those that a table of runs names.
+    /// Those that the tables of runs and of their filters name.
     ///
     /// # Errors
     /// [`StoreError`] if one cannot be read.
-    pub fn load(
-        table: &impl ReadableTable<&'static [u8], &'static [u8]>,
-    ) -> Result<Self, StoreError> {
+    pub fn load(table: &SnapshotTable, filters: &SnapshotTable) -> Result<Self, StoreError> {
         let mut runs = Vec::new();
         for row in table.iter().map_err(unreadable)?.rev() {
             let (key, value) = row.map_err(unreadable)?;
-            let run = Run::decode(key.value(), value.value());
-            runs.push(run.map_err(|it| it.at("runs", key.value()))?);
+            let key = key.value();
+            let filter = filters.get(key).map_err(unreadable)?;
+            let missing = || Broken("the run has no filter".to_owned()).at("filters", key);
+            let filter = filter.ok_or_else(missing)?;
+            let filter = decode_filter(key, filter.value()).and_then(Filter::from_bytes);
+            let filter = filter.map_err(|it| it.at("filters", key))?;
+            let run = Run::decode(key, value.value(), filter);
+            runs.push(run.map_err(|it| it.at("runs", key))?);
         }
         Ok(Self(runs.into()))
     }
