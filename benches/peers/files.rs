@@ -29,15 +29,18 @@ pub fn write(results: &Results, directory: &Path) {
 }
 
 fn samples(results: &Results) -> String {
-    let mut text = "plan,arm,round,operations,seconds,rate,p50_ms,p99_ms,worst_ms\n".to_owned();
+    let mut text =
+        "plan,arm,round,operations,seconds,closing_seconds,rate,p50_ms,p99_ms,worst_ms\n"
+            .to_owned();
     for sample in &results.samples {
         text += &format!(
-            "{},{},{},{},{:.6},{:.1},{:.4},{:.4},{:.4}\n",
+            "{},{},{},{},{:.6},{:.6},{:.1},{:.4},{:.4},{:.4}\n",
             sample.plan,
             sample.arm,
             sample.round,
             sample.operations,
             sample.elapsed.as_secs_f64(),
+            sample.closing.as_secs_f64(),
             sample.rate(),
             sample.wait_ms(0.5),
             sample.wait_ms(0.99),
@@ -67,8 +70,8 @@ fn latency(results: &Results) -> String {
                 continue;
             }
             waits.sort_unstable();
-            let (operations, elapsed) = (waits.len(), Duration::ZERO);
-            let all = Sample { plan, arm, round: 0, operations, elapsed, waits };
+            let (operations, elapsed, closing) = (waits.len(), Duration::ZERO, Duration::ZERO);
+            let all = Sample { plan, arm, round: 0, operations, elapsed, closing, waits };
             for quantile in QUANTILES {
                 text += &format!("{plan},{arm},{quantile},{:.4}\n", all.wait_ms(quantile));
             }

@@ -1,8 +1,8 @@
 //! The arms that run in this process: each over the whole stream, one after the other.
 //!
-//! The order of the arms turns from round to round, and each starts in an empty directory. Only the
-//! calls are measured; making the updates is not. At the end of each whole run the arms that keep
-//! jobs are asked what they know, and must agree.
+//! The order of the arms turns from round to round, and each starts in an empty directory. The
+//! calls are measured, and the close; making the updates is not. At the end of each whole run the
+//! arms that keep jobs are asked what they know, and must agree.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -44,6 +44,9 @@ pub fn run_round(plan: &Plan, round: usize, directory: &Path, memory: &mut Memor
     let mut arms = plan.arms.to_vec();
     // The first round begins with the store, whose segments the others need.
     arms.rotate_left(round % plan.arms.len());
+    if round % 2 == 1 {
+        arms.reverse();
+    }
     let mut samples = Vec::new();
     for arm in arms {
         let sample = run_arm(arm, plan, round, directory, memory);
@@ -96,9 +99,11 @@ fn run_arm(
     if is_whole {
         memory.compare(arm, &mut *opened, &job_ids);
     }
+    let start = Instant::now();
     opened.close();
+    let closing = start.elapsed();
     waits.sort_unstable();
-    Sample { plan: plan.name, arm: arm.name(), round, operations, elapsed, waits }
+    Sample { plan: plan.name, arm: arm.name(), round, operations, elapsed, closing, waits }
 }
 
 impl Memory {

@@ -41,7 +41,9 @@ fn main() {
     let is_chosen = |name: &&str| arguments.is_empty() || arguments.iter().any(|it| it == name);
     let chosen: Vec<&'static str> = names.into_iter().filter(is_chosen).collect();
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let output = directory.with_file_name("peers");
+    // Only a whole run replaces the report of a whole run.
+    let is_whole = arguments.is_empty() && !is_small && size.rounds == peers::FULL.rounds;
+    let output = directory.with_file_name(if is_whole { "peers" } else { "peers-look" });
     let start_child = &peers::child::this_executable;
     println!("{}", peers::run(&size, &chosen, directory, &output, start_child));
     eprintln!("The report and its numbers are in {}", output.display());

@@ -21,7 +21,6 @@ pub struct Size {
 pub struct Whole {
     /// Jobs of the small and of the large store of `growth`; `memory` is that of the large one.
     pub growth_jobs: [usize; 2],
-    pub growth_rounds: usize,
     /// The updates at the end of the large store whose rate is compared.
     pub growth_last: usize,
     pub ready_jobs: usize,
@@ -36,7 +35,6 @@ pub const FULL: Size = Size {
     net: &NetPlan::FULL,
     whole: Whole {
         growth_jobs: [100_000, 10_000_000],
-        growth_rounds: 3,
         growth_last: 4_000_000,
         ready_jobs: 1_000_000,
         disk_jobs: 1_000_000,
@@ -50,7 +48,6 @@ pub const SMALL: Size = Size {
     net: &NetPlan::SMALL,
     whole: Whole {
         growth_jobs: [500, 2_000],
-        growth_rounds: 1,
         growth_last: 2_000,
         ready_jobs: 2_000,
         disk_jobs: 2_000,

@@ -1,12 +1,15 @@
 //! The report as Markdown: the table of targets, then a table for each plan.
 
+use std::time::Duration;
+
 use super::results::{Results, Spread};
 use super::sample::Sample;
 use super::targets::{Bound, TARGETS, Target};
 
-/// The whole report.
+/// The whole report; its first line says what was measured where.
 pub fn report(results: &Results) -> String {
-    let mut text = targets(results);
+    let mut text = format!("{}\n\n", provenance());
+    text += &targets(results);
     for plan in results.sampled_plans() {
         text += &rates(results, plan);
     }
@@ -14,6 +17,25 @@ pub fn report(results: &Results) -> String {
         text += &figures(results, plan);
     }
     text
+}
+
+/// Day, commit and machine.
+fn provenance() -> String {
+    let said = |program: &str, arguments: &[&str]| {
+        let output = std::process::Command::new(program).args(arguments).output().ok()?;
+        let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+        (output.status.success() && !text.is_empty()).then_some(text)
+    };
+    let day = jiff::Zoned::now().date();
+    let commit =
+        said("git", &["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty"]);
+    let commit = commit.map_or_else(String::new, |commit| format!(", commit {commit}"));
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = model.map_or("unknown processor", |(_, model)| model);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let kernel = said("uname", &["-sr"]).unwrap_or_default();
+    format!("{day}{commit}; {cores} x {model}, {kernel}")
 }
 
 /// What was to be reached, as far as it was measured.
@@ -63,8 +85,8 @@ fn rates(results: &Results, plan: &str) -> String {
     let mut table = format!(
         "### {plan}\n\n{rounds}\n\n\
          | arm | operations | a second | least to most \
-         | {ours} against it | call p50 ms | p99 ms | worst ms |\n\
-         | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+         | {ours} against it | with the close | call p50 ms | p99 ms | worst ms |\n\
+         | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
     );
     for arm in &arms {
         let wait = |quantile: f64, digits: usize| {
@@ -75,14 +97,21 @@ fn rates(results: &Results, plan: &str) -> String {
                 .map_or_else(String::new, |wait| format!("{:.digits$}", wait.median))
         };
         let Some(rate) = results.spread(plan, arm, Sample::rate) else { continue };
-        let ratio = results.ratio((plan, ours), (plan, arm), Sample::rate);
+        let against = |rate: fn(&Sample) -> f64| {
+            let ratio = results.ratio((plan, ours), (plan, arm), rate);
+            ratio.map_or_else(String::new, |ratio| short(ratio.median))
+        };
+        // Both must have been closed.
+        let is_closed = |arm| results.of_arm(plan, arm).all(|it| it.closing > Duration::ZERO);
+        let both_closed = is_closed(ours) && is_closed(arm);
         table += &format!(
-            "| {arm} | {} | {:.0} | {:.0} to {:.0} | {} | {} | {} | {} |\n",
+            "| {arm} | {} | {:.0} | {:.0} to {:.0} | {} | {} | {} | {} | {} |\n",
             operations(results, plan, arm),
             rate.median,
             rate.least,
             rate.most,
-            ratio.map_or_else(String::new, |ratio| short(ratio.median)),
+            against(Sample::rate),
+            if both_closed { against(Sample::rate_closed) } else { String::new() },
             wait(0.5, 3),
             wait(0.99, 3),
             wait(1.0, 1),

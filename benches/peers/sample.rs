@@ -16,6 +16,8 @@ pub struct Sample {
     /// All calls: their sum, if they are made one after the other; from the first call to the last
     /// answer, if they are made side by side.
     pub elapsed: Duration,
+    /// The clean close after them, with the folds that were left; nothing where it is not measured.
+    pub closing: Duration,
     /// What each call waited, ascending. A call may carry many operations.
     pub waits: Vec<Duration>,
 }
@@ -24,6 +26,11 @@ impl Sample {
     /// Operations per second.
     pub fn rate(&self) -> f64 {
         self.operations as f64 / self.elapsed.as_secs_f64()
+    }
+
+    /// Operations per second of calls and close together.
+    pub fn rate_closed(&self) -> f64 {
+        self.operations as f64 / (self.elapsed + self.closing).as_secs_f64()
     }
 
     /// The wait that the share `quantile` of the calls does not exceed, in milliseconds; 0 without

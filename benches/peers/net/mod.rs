@@ -148,6 +148,9 @@ fn run_arms(
 ) -> Vec<Sample> {
     let first = round % arms.len();
     arms.rotate_left(first);
+    if round % 2 == 1 {
+        arms.reverse();
+    }
     let run = |arm: Arm<'_>| sample(plan, arm.name, round, operations, (arm.run)());
     arms.into_iter().map(run).collect()
 }
@@ -162,5 +165,5 @@ fn sample(
     let Load { elapsed, waits } = load;
     let rate = operations as f64 / elapsed.max(Duration::from_nanos(1)).as_secs_f64();
     eprintln!("{plan}, round {round}, {arm}: {rate:.0}/s");
-    Sample { plan, arm, round, operations, elapsed, waits }
+    Sample { plan, arm, round, operations, elapsed, closing: Duration::ZERO, waits }
 }

@@ -41,7 +41,7 @@ pub fn run_round(
     if has("ready") {
         results.figures.extend(ready::run(whole.ready_jobs, round, directory, start_child));
     }
-    if (has("growth") || has("memory")) && round < whole.growth_rounds {
+    if has("growth") || has("memory") {
         grow(whole, round, directory, start_child, &mut results);
     }
     results
@@ -57,20 +57,15 @@ fn grow(
     results: &mut Results,
 ) {
     let [small, large] = whole.growth_jobs;
-    let sample = |arm, operations, elapsed| Sample {
-        plan: "growth",
-        arm,
-        round,
-        operations,
-        elapsed,
-        waits: Vec::new(),
+    let sample = |arm, operations, elapsed| {
+        let (closing, waits) = (Duration::ZERO, Vec::new());
+        Sample { plan: "growth", arm, round, operations, elapsed, closing, waits }
     };
     let home = tempfile::tempdir_in(directory).expect("the directory of the benchmark is writable");
     let task = Task { directory: home.path().to_owned(), jobs: small, then: Then::Close };
     let filled = listen(&mut Child::start(start_child(), &task), "small");
     let (updates, calls) = filled.last();
-    results.samples.push(sample("small", updates, calls));
-    results.samples.push(sample("small-closed", updates, calls + filled.closing));
+    results.samples.push(Sample { closing: filled.closing, ..sample("small", updates, calls) });
     drop(home);
 
     let home = tempfile::tempdir_in(directory).expect("the directory of the benchmark is writable");
@@ -79,7 +74,7 @@ fn grow(
     let task = Task { directory: home.path().to_owned(), jobs: large, then };
     let filled = listen(&mut Child::start(start_child(), &task), "large");
     let (updates, calls) = filled.last();
-    results.samples.push(sample("large", updates, calls));
+    results.samples.push(Sample { closing: filled.closing, ..sample("large", updates, calls) });
     let (before, calls_before) = filled.at(large * UPDATES_PER_JOB - whole.growth_last);
     results.samples.push(sample("large-last", updates - before, calls - calls_before));
     results.steps.extend(filled.rates(round));
