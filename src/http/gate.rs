@@ -15,7 +15,9 @@ use super::feed::Hub;
 use super::meter::Meter;
 use super::options::HttpOptions;
 use super::problem::Problem;
+use super::tag::Tags;
 use crate::api::ProblemCode;
+use crate::model::Kind;
 use crate::service::{HealthState, Service};
 use crate::telemetry::pressure::Pool;
 
@@ -26,6 +28,8 @@ pub struct Gate(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     service: OnceLock<Service>,
+    /// Set before the service.
+    tags: OnceLock<Tags>,
     percent: AtomicU8,
     /// True once the stop has begun; streams that do not end by themselves follow it.
     drain: watch::Sender<bool>,
@@ -47,6 +51,7 @@ impl Gate {
     pub fn new(options: HttpOptions) -> Self {
         Self(Arc::new(Inner {
             service: OnceLock::new(),
+            tags: OnceLock::new(),
             percent: AtomicU8::new(0),
             drain: watch::Sender::new(false),
             is_checking: AtomicBool::new(false),
@@ -67,7 +72,13 @@ impl Gate {
 
     /// Lets calls through to `service`. Only the first service counts.
     pub fn open(&self, service: Service) {
+        self.0.tags.get_or_init(|| Tags::of(service.store_id()));
         let _already_open = self.0.service.set(service);
+    }
+
+    /// The tag of a job whose last update was `seq` and whose status means `kind`.
+    pub(super) fn tag(&self, seq: u64, kind: Kind) -> String {
+        self.0.tags.get().map(|tags| tags.tag(seq, kind)).unwrap_or_default()
     }
 
     /// Refuses writes from now on; reads go on.

@@ -6,7 +6,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::header::{ETAG, HeaderValue, IF_NONE_MATCH};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 
 use super::body::Incoming;
@@ -18,11 +18,11 @@ use super::parse::Parsed;
 use super::path;
 use super::problem::Problem;
 use super::query::Params;
-use super::reply;
 use super::updates::{self, How};
+use super::{reply, tag};
 use crate::api::schema::UpdateOfJob;
 use crate::api::{AnswerBody, HistoryBody, JobBody, ProblemCode, QueuedBody, read_update_of};
-use crate::model::{Command, JobId, JobRecord, Kind, RejectionCode};
+use crate::model::{Command, JobId, JobRecord, RejectionCode};
 use crate::service::Service;
 
 /// The id in the path, decoded.
@@ -129,14 +129,25 @@ pub(super) async fn get(
     path: JobPath,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (service, job_id, record) = found(&gate, path, request.uri()).await?;
+    let service = fresh::readable(&gate, Params::of(request.uri())?).await?;
+    let job_id = parsed(path, request.uri())?;
+    shown(&gate, service, &job_id, request.headers())
+}
+
+fn shown(
+    gate: &Gate,
+    service: &Service,
+    job_id: &JobId,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let record = found(service, job_id)?;
     let kind = service.kinds().kind(record.status);
-    let tag = tag(record.seq, service.store_id(), kind);
-    let mut known = request.headers().get_all(IF_NONE_MATCH).iter();
-    let mut response = if known.any(|value| names(value, &tag)) {
+    let tag = gate.tag(record.seq, kind);
+    let mut known = headers.get_all(IF_NONE_MATCH).iter();
+    let mut response = if known.any(|value| tag::names(value, &tag)) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        reply::json(StatusCode::OK, &JobBody::of(&job_id, &record, kind))
+        reply::json(StatusCode::OK, &JobBody::of(job_id, &record, kind))
     };
     if let Ok(tag) = HeaderValue::try_from(tag) {
         response.headers_mut().insert(ETAG, tag);
@@ -163,23 +174,18 @@ pub(super) async fn history(
     path: JobPath,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (_, job_id, record) = found(&gate, path, request.uri()).await?;
+    let service = fresh::readable(&gate, Params::of(request.uri())?).await?;
+    let job_id = parsed(path, request.uri())?;
+    let record = found(service, &job_id)?;
     Ok(reply::json(StatusCode::OK, &HistoryBody::of(&job_id, &record)))
 }
 
 /// The job that a read asks for.
-async fn found<'g>(
-    gate: &'g Gate,
-    path: JobPath,
-    uri: &Uri,
-) -> Result<(&'g Service, JobId, Arc<JobRecord>), Problem> {
-    let service = fresh::readable(gate, Params::of(uri)?).await?;
-    let job_id = parsed(path, uri)?;
-    let record = service.get(&job_id)?.ok_or_else(|| {
+fn found(service: &Service, job_id: &JobId) -> Result<Arc<JobRecord>, Problem> {
+    service.get(job_id)?.ok_or_else(|| {
         let detail = format!("there is no job {:?}", job_id.as_str());
         Problem::new(ProblemCode::Rejected(RejectionCode::UnknownJob), detail)
-    })?;
-    Ok((service, job_id, record))
+    })
 }
 
 fn decoded(job_id: JobPath, uri: &Uri) -> Result<String, Problem> {
@@ -187,28 +193,13 @@ fn decoded(job_id: JobPath, uri: &Uri) -> Result<String, Problem> {
 }
 
 fn parsed(job_id: JobPath, uri: &Uri) -> Result<JobId, Problem> {
-    JobId::parse(&decoded(job_id, uri)?).map_err(|error| bad_id(error.to_string()))
+    checked(&decoded(job_id, uri)?)
+}
+
+fn checked(job_id: &str) -> Result<JobId, Problem> {
+    JobId::parse(job_id).map_err(|error| bad_id(error.to_string()))
 }
 
 fn bad_id(detail: String) -> Problem {
     Problem::new(ProblemCode::Rejected(RejectionCode::InvalidJobId), detail)
-}
-
-/// The tag of an answer: changes with all that the answer is made of. The seq stands for the
-/// record, but another store counts its own, and the kind comes from the configuration.
-fn tag(seq: u64, store_id: &str, kind: Kind) -> String {
-    let mut hasher = blake3::Hasher::new();
-    for part in [store_id, kind.as_str()] {
-        hasher.update(&(part.len() as u64).to_le_bytes());
-        hasher.update(part.as_bytes());
-    }
-    let mut hash = [0; 4];
-    hasher.finalize_xof().fill(&mut hash);
-    format!("\"{seq}-{:08x}\"", u32::from_be_bytes(hash))
-}
-
-/// True if an `If-None-Match` names `tag`, weak or strong, or anything.
-fn names(value: &HeaderValue, tag: &str) -> bool {
-    let mut tags = value.to_str().unwrap_or("").split(',').map(str::trim);
-    tags.any(|named| named == "*" || named.strip_prefix("W/").unwrap_or(named) == tag)
 }

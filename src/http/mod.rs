@@ -31,6 +31,7 @@ mod query;
 mod reply;
 mod server;
 mod stats;
+mod tag;
 mod timeline;
 mod updates;
 
