@@ -9,7 +9,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use jobslate::http::{Gate, HttpOptions, Metered, app};
 use jobslate::model::{Request, Update, UpdateFields};
 use jobslate::service::{Service, ServiceOptions};
@@ -54,7 +53,7 @@ const QUESTIONS: [(&str, &str); 9] = [
 /// A server without a socket, over a store in a directory of its own.
 struct Server {
     runtime: tokio::runtime::Runtime,
-    app: Metered<Router>,
+    app: Metered,
     service: Service,
     /// When the last quarter of the jobs began to be stored, in Unix milliseconds.
     window: u64,

@@ -4,15 +4,7 @@
 //! too_many_connections` and closed, so that their clients know what to do, and so that a monitor
 //! still learns about the health; what comes above those is closed at once.
 
-use std::convert::Infallible;
-use std::fmt;
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
-
-use axum::http::Request;
-use tower::Service;
 
 use super::gate::Gate;
 use crate::api::ConnectionsBody;
@@ -45,59 +37,19 @@ impl Connections {
     }
 }
 
-/// Marks a request of a connection above the bound.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct AboveBound;
-
-/// Makes the service of each accepted connection, or refuses the connection.
-#[derive(Clone, Debug)]
-pub(super) struct Doorman<S> {
-    inner: S,
-    gate: Gate,
-}
-
-impl<S> Doorman<S> {
-    pub fn new(inner: S, gate: Gate) -> Self {
-        Self { inner, gate }
-    }
-}
-
 /// Far too many connections; this one is closed without a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Refused;
 
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("too many connections")
-    }
-}
-
-impl std::error::Error for Refused {}
-
-impl<S: Clone> Service<SocketAddr> for Doorman<S> {
-    type Response = Connection<S>;
-    type Error = Refused;
-    type Future = std::future::Ready<Result<Connection<S>, Refused>>;
-
-    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Refused>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _peer: SocketAddr) -> Self::Future {
-        let (inner, gate) = (self.inner.clone(), self.gate.clone());
-        std::future::ready(Place::take(gate).map(|place| Connection { inner, place: place.into() }))
-    }
-}
-
 /// One of the places for connections, until it is dropped.
 #[derive(Debug)]
-struct Place {
+pub(super) struct Place {
     gate: Gate,
     is_above_bound: bool,
 }
 
 impl Place {
-    fn take(gate: Gate) -> Result<Self, Refused> {
+    pub fn take(gate: Gate) -> Result<Self, Refused> {
         let (connections, bound) = (gate.connections(), gate.options().connections_max);
         let now = connections.now.fetch_add(1, Ordering::Relaxed) + 1;
         let is_above_bound = now > bound;
@@ -113,38 +65,16 @@ impl Place {
         let place = Self { gate, is_above_bound };
         if is_refused { Err(Refused) } else { Ok(place) }
     }
+
+    /// True if requests are only told that there are too many connections.
+    pub fn is_above_bound(&self) -> bool {
+        self.is_above_bound
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.gate.connections().now.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// The service of one connection. The last clone gives its place back.
-#[derive(Clone, Debug)]
-pub(super) struct Connection<S> {
-    inner: S,
-    place: Arc<Place>,
-}
-
-impl<S, B> Service<Request<B>> for Connection<S>
-where
-    S: Service<Request<B>, Error = Infallible>,
-{
-    type Response = S::Response;
-    type Error = Infallible;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        if self.place.is_above_bound {
-            request.extensions_mut().insert(AboveBound);
-        }
-        self.inner.call(request)
     }
 }
 

@@ -134,6 +134,12 @@ pub(super) async fn get(
     shown(&gate, service, &job_id, request.headers())
 }
 
+/// [`get`] without parameters, at once.
+pub(super) fn read(gate: &Gate, job_id: &str, headers: &HeaderMap) -> Result<Response, Problem> {
+    let service = gate.readable()?;
+    shown(gate, service, &checked(job_id)?, headers)
+}
+
 fn shown(
     gate: &Gate,
     service: &Service,

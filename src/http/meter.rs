@@ -3,19 +3,24 @@
 //! The outermost layer. It also turns away the requests of connections above the bound, except
 //! those that ask for health.
 
+use std::convert::Infallible;
+use std::fmt;
+use std::future::{Future, Ready, ready};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{self, Context, Poll};
 
+use axum::body::{Body, Bytes, HttpBody};
 use axum::http::header::{CACHE_CONTROL, CONNECTION, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{Method, Request, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use axum::{BoxError, Router};
 use tower::Service;
 
-use super::connections::AboveBound;
+use super::direct;
 use super::gate::Gate;
 use super::problem::Problem;
-use crate::api::{HttpBody, ProblemCode, ResponsesBody};
+use crate::api::{HttpBody as HttpNumbers, ProblemCode, ResponsesBody};
 
 /// Requests since the start of the process.
 #[derive(Debug, Default)]
@@ -41,10 +46,10 @@ impl Meter {
 }
 
 /// The numbers of the server, for the statistics page.
-pub(super) fn numbers(gate: &Gate) -> HttpBody {
+pub(super) fn numbers(gate: &Gate) -> HttpNumbers {
     let meter = gate.meter();
     let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    HttpBody {
+    HttpNumbers {
         requests: load(&meter.requests),
         in_flight: load(&meter.in_flight),
         watchers: gate.watchers(),
@@ -59,6 +64,7 @@ pub(super) fn numbers(gate: &Gate) -> HttpBody {
 }
 
 /// A request that is being answered, until it is dropped.
+#[derive(Debug)]
 struct InFlight(Gate);
 
 impl InFlight {
@@ -75,40 +81,110 @@ impl Drop for InFlight {
     }
 }
 
-/// The server's service: `S` under the meter.
+/// The server's service: the router, and the ways past it, under the meter.
 #[derive(Clone, Debug)]
-pub struct Metered<S> {
-    inner: S,
+pub struct Metered {
+    router: Router,
     gate: Gate,
 }
 
-impl<S> Metered<S> {
-    pub(super) fn new(inner: S, gate: Gate) -> Self {
-        Self { inner, gate }
+impl Metered {
+    pub(super) fn new(router: Router, gate: Gate) -> Self {
+        Self { router, gate }
+    }
+
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// Begins to answer `request`. The connections above the bound are told so.
+    pub(super) fn answer<B>(&self, request: Request<B>, is_above_bound: bool) -> Answering
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let in_flight = InFlight::begin(self.gate.clone());
+        let call = self.begin(request, is_above_bound);
+        Answering { call, in_flight }
+    }
+
+    fn begin<B>(&self, request: Request<B>, is_above_bound: bool) -> Call
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        if is_above_bound && !is_health(request.uri().path()) {
+            return Call::Done(ready(turn_away(&self.gate, request.method())));
+        }
+        match (request.method(), direct::job_id(request.uri())) {
+            (&Method::GET, Some(job_id)) => {
+                Call::Done(ready(direct::get(&self.gate, job_id, request.headers())))
+            }
+            (&Method::PUT, Some(job_id)) => {
+                let (gate, job_id) = (self.gate.clone(), job_id.to_owned());
+                Call::Begun(Box::pin(direct::put(gate, job_id, request.map(Body::new))))
+            }
+            _ => {
+                let mut router = self.router.clone();
+                Call::Begun(Box::pin(async move {
+                    let Ok(response) = router.call(request).await;
+                    response
+                }))
+            }
+        }
     }
 }
 
-impl<S, B> Service<Request<B>> for Metered<S>
+impl<B> Service<Request<B>> for Metered
 where
-    S: Service<Request<B>, Response = Response>,
-    S::Future: Send + 'static,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
 {
     type Response = Response;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, S::Error>> + Send>>;
+    type Error = Infallible;
+    type Future = Answering;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let in_flight = InFlight::begin(self.gate.clone());
-        if request.extensions().get::<AboveBound>().is_some() && !is_health(request.uri().path()) {
-            let response = turn_away(&in_flight.0, request.method());
-            return Box::pin(async move { Ok(finish(response, &in_flight)) });
-        }
-        let answering = self.inner.call(request);
-        Box::pin(async move { Ok(finish(answering.await?, &in_flight)) })
+    fn call(&mut self, request: Request<B>) -> Answering {
+        self.answer(request, false)
+    }
+}
+
+/// The answer to one request, on its way.
+#[derive(Debug)]
+pub struct Answering {
+    call: Call,
+    in_flight: InFlight,
+}
+
+enum Call {
+    /// Most answers are made at once, and need no future of their own.
+    Done(Ready<Response>),
+    Begun(Pin<Box<dyn Future<Output = Response> + Send>>),
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Done(_) => "Done",
+            Self::Begun(_) => "Begun",
+        })
+    }
+}
+
+impl Future for Answering {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { call, in_flight } = self.get_mut();
+        let response = match call {
+            Call::Done(answer) => task::ready!(Pin::new(answer).poll(cx)),
+            Call::Begun(answer) => task::ready!(answer.as_mut().poll(cx)),
+        };
+        Poll::Ready(Ok(finish(response, in_flight)))
     }
 }
 

@@ -6,9 +6,11 @@
 
 mod body;
 mod check;
+mod connection;
 mod connections;
 mod counts;
 mod cursor;
+mod direct;
 mod feed;
 mod flush;
 mod format;
@@ -40,14 +42,13 @@ pub use meter::Metered;
 pub use options::HttpOptions;
 pub use server::serve;
 
-use axum::Router;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt as _};
 use utoipa_axum::routes;
 
 /// The whole server as one service, without a socket.
-pub fn app(gate: Gate) -> Metered<Router> {
+pub fn app(gate: Gate) -> Metered {
     let (router, _document) = routes().split_for_parts();
     let router = router
         .fallback(problem::not_found)

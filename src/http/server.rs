@@ -7,14 +7,17 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::sync::{Mutex, PoisonError};
+use std::net::TcpListener;
 use std::time::Duration;
 
-use axum_server::Handle;
-use axum_server::accept::{TcpConfigAcceptor, TcpKeepaliveConfig, TcpSocketConfig};
+use rustix::net::sockopt;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
-use super::connections::Doorman;
+use super::connection;
+use super::connections::Place;
 use super::gate::Gate;
 use crate::model::Clock;
 use crate::telemetry;
@@ -23,9 +26,8 @@ use crate::telemetry::pressure::Limiter;
 /// When a silent peer is first asked whether it is still there.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 
-/// What a connection may hold of a request head, or of an answer that its client does not take: a
-/// reader of the feed that is slow must not gather it here. hyper's own bound is 400 KiB.
-const CONNECTION_BYTES_MAX: usize = 32 << 10;
+/// Until the next attempt, if the system has no more sockets to give.
+const ACCEPT_GAP: Duration = Duration::from_millis(50);
 
 /// Serves calls on `listener` until `shutdown` is done and the open requests are finished.
 ///
@@ -38,37 +40,53 @@ pub async fn serve(
     gate: Gate,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let options = gate.options().clone();
-    let handle = Handle::<SocketAddr>::new();
-    let keepalive = TcpKeepaliveConfig::new().time(KEEPALIVE_AFTER);
-    let sockets = TcpSocketConfig::new().nodelay(true).keepalive(keepalive);
-    let mut server = axum_server::from_tcp(listener)?
-        .http1_only()
-        .handle(handle.clone())
-        .first_request_timeout(options.header_timeout)
-        .acceptor(TcpConfigAcceptor::new(sockets))
-        .accept_error_handler(note_accept_errors());
-    let mut http1 = server.http_builder().http1();
-    http1.header_read_timeout(options.idle_timeout).max_buf_size(CONNECTION_BYTES_MAX);
-    let serving = server.serve(Doorman::new(super::app(gate.clone()), gate.clone()));
-    tokio::pin!(serving);
-    tokio::select! {
-        ended = &mut serving => return ended,
-        () = shutdown => {}
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let (stop, stopped) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    let mut limiter = Limiter::new(Duration::from_secs(10));
+    let app = super::app(gate.clone());
+    tokio::pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _peer)) => {
+                    // Refused ones are counted by their places, and closed here.
+                    if let Ok(place) = Place::take(gate.clone()) {
+                        set_options(&stream);
+                        let (app, stopped) = (app.clone(), stopped.clone());
+                        connections.spawn(connection::serve(stream, app, place, stopped));
+                    }
+                }
+                Err(error) => {
+                    note_accept_error(&mut limiter, &error);
+                    sleep(ACCEPT_GAP).await;
+                }
+            },
+            // Whatever ended one concerns no other.
+            Some(_ended) = connections.join_next() => {}
+        }
     }
     gate.begin_drain();
-    handle.graceful_shutdown(Some(options.drain_timeout));
-    serving.await
+    drop(listener);
+    stop.send_replace(true);
+    let all_ended = async { while connections.join_next().await.is_some() {} };
+    // The rest is ended in the middle.
+    let _in_time = timeout(gate.options().drain_timeout, all_ended).await;
+    connections.shutdown().await;
+    Ok(())
 }
 
-/// Called between two attempts, 50 ms apart, if the system has no more sockets to give.
-fn note_accept_errors() -> impl Fn(Option<&SocketAddr>, &io::Error) + Send + Sync {
-    let limiter = Mutex::new(Limiter::new(Duration::from_secs(10)));
-    move |peer, error| {
-        // With a peer, it is the doorman that refused; those are counted.
-        let mut limiter = limiter.lock().unwrap_or_else(PoisonError::into_inner);
-        if peer.is_none() && limiter.pass(Clock::System.monotonic()) {
-            tracing::warn!(event = telemetry::ACCEPT_FAILED, %error, "No connection is accepted");
-        }
+/// What cannot be set is done without: the connection itself will show whether it works.
+fn set_options(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let _ = sockopt::set_socket_keepalive(stream, true);
+    let _ = sockopt::set_tcp_keepidle(stream, KEEPALIVE_AFTER);
+}
+
+fn note_accept_error(limiter: &mut Limiter, error: &io::Error) {
+    if limiter.pass(Clock::System.monotonic()) {
+        tracing::warn!(event = telemetry::ACCEPT_FAILED, %error, "No connection is accepted");
     }
 }

@@ -28,7 +28,8 @@ const ROOMS: &[&[&str]] = &[
 /// path through `store::`, or a name imported from our own library, does not count.
 const ENGINES: &[(&str, &str)] = &[
     ("axum", "src/http/"),
-    ("axum_server", "src/http/"),
+    ("hyper", "src/http/"),
+    ("hyper_util", "src/http/"),
     ("tower", "src/http/"),
     ("tower_http", "src/http/"),
     ("utoipa_axum", "src/http/"),

@@ -148,6 +148,40 @@ async fn a_connection_that_asks_for_nothing_is_closed() {
 }
 
 #[tokio::test]
+async fn a_connection_that_asks_for_nothing_more_is_closed() {
+    let idle_timeout = std::time::Duration::from_millis(1);
+    let running = Running::new(HttpOptions { idle_timeout, ..HttpOptions::default() });
+    let mut client = running.connect().await;
+    assert!(client.get("/livez").await.starts_with("HTTP/1.1 200 OK\r\n"));
+    assert_eq!(client.rest().await, "");
+    let mut client = running.connect().await;
+    client.send("GET /livez HTTP/1.1\r\nhost: x\r\n\r\nGET /livez HTTP/1.1\r\n").await;
+    let answers = client.rest().await;
+    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 1, "half a head is none: {answers}");
+}
+
+#[tokio::test]
+async fn a_connection_is_not_closed_while_its_request_is_open() {
+    let idle_timeout = std::time::Duration::from_millis(1);
+    let running = Running::new(HttpOptions { idle_timeout, ..HttpOptions::default() });
+    let mut client = running.connect().await;
+    // The stream of the feed is an answer that has not ended.
+    client.send("GET /v1/updates HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\n\r\n").await;
+    let mut head = [0; 15];
+    client.0.read_exact(&mut head).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200 OK");
+    // One that began to wait later is closed before.
+    let mut other = running.connect().await;
+    other.get("/livez").await;
+    assert_eq!(other.rest().await, "");
+    running.server.put("/v1/jobs/late", r#"{"status":"queued"}"#).await.json(200);
+    let mut text = Vec::new();
+    while !String::from_utf8_lossy(&text).contains("late") {
+        assert!(client.0.read_buf(&mut text).await.unwrap() > 0, "the stream was closed");
+    }
+}
+
+#[tokio::test]
 async fn a_stop_finishes_the_open_request_and_closes_idle_connections() {
     let running = Running::new(HttpOptions::default());
     let mut idle = running.connect().await;
