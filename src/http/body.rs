@@ -3,8 +3,11 @@
 //! The bound of one body counts bytes after decompression, and no more than that is ever unpacked.
 //! All bodies together hold at most `bodies_bytes_max`: beyond, a call is refused at once.
 
+use std::future::{Future, poll_fn};
 use std::io::Read;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -12,6 +15,7 @@ use axum::http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse as _, Response};
 use http_body_util::BodyExt as _;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use super::gate::Gate;
@@ -93,7 +97,7 @@ pub(super) async fn receive(
     body: &mut Incoming,
 ) -> Result<Received, Problem> {
     let wait_max = gate.options().body_duration_max();
-    timeout(wait_max, read(gate, headers, body)).await.unwrap_or_else(|_late| {
+    within(wait_max, read(gate, headers, body)).await.unwrap_or_else(|_late| {
         let detail = format!("the body did not end within {} s", wait_max.as_secs_f64());
         Err(Problem::new(ProblemCode::BodyTimeout, detail))
     })
@@ -129,11 +133,30 @@ async fn read(gate: &Gate, headers: &HeaderMap, body: &mut Incoming) -> Result<R
     Ok(Received { bytes, encoding, held })
 }
 
+/// [`timeout`], but the timer is set only if `future` is not done at the second look. Most bodies
+/// come with their heads, and wake whoever asked for them at once; two timers cost more than that.
+async fn within<F: Future>(wait_max: Duration, future: F) -> Result<F::Output, Elapsed> {
+    let mut future = pin!(future);
+    let mut is_first_look = true;
+    let done = poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending if std::mem::take(&mut is_first_look) => {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+        Poll::Pending => Poll::Ready(None),
+    });
+    match done.await {
+        Some(done) => Ok(done),
+        None => timeout(wait_max, future).await,
+    }
+}
+
 /// The next piece of data; `None` at the end.
 async fn next_piece(gate: &Gate, body: &mut Incoming) -> Result<Option<Bytes>, Problem> {
     let wait_max = gate.options().body_timeout;
     loop {
-        let Ok(frame) = timeout(wait_max, body.wanted().frame()).await else {
+        let Ok(frame) = within(wait_max, body.wanted().frame()).await else {
             let detail = format!("no piece of the body came for {} s", wait_max.as_secs_f64());
             return Err(Problem::new(ProblemCode::BodyTimeout, detail));
         };
