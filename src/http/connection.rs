@@ -52,7 +52,7 @@ pub(super) async fn serve(
     let mut http1 = http1::Builder::new();
     http1.header_read_timeout(None).max_buf_size(CONNECTION_BYTES_MAX);
     let mut serving = pin!(http1.serve_connection(TokioIo::new(stream), calls));
-    let mut alarm = pin!(sleep_until(patience.deadline().unwrap_or_else(Instant::now)));
+    let mut alarm = pin!(sleep_until(patience.next_look(Instant::now())));
     let stop_flag = stop.clone();
     let mut stopped = pin!(stop.changed());
     let (mut is_armed, mut is_stopping) = (false, false);
@@ -70,11 +70,10 @@ pub(super) async fn serve(
         }
         while alarm.is_elapsed() {
             let now = Instant::now();
-            let due_at = patience.deadline().unwrap_or(now + patience.idle_timeout);
-            if due_at <= now {
+            if patience.deadline().is_some_and(|due_at| due_at <= now) {
                 return Poll::Ready(());
             }
-            alarm.as_mut().reset(due_at);
+            alarm.as_mut().reset(patience.next_look(now));
             let _told_by_flag = alarm.as_mut().poll(cx);
         }
         // A connection that broke concerns nobody but its client.
@@ -99,7 +98,7 @@ impl Patience {
     fn new(options: &HttpOptions) -> Self {
         Self {
             began_at: Instant::now(),
-            idle_timeout: options.idle_timeout,
+            idle_timeout: Duration::from_millis(ms(options.idle_timeout)),
             due_ms: AtomicU64::new(ms(options.header_timeout)),
         }
     }
@@ -108,6 +107,12 @@ impl Patience {
     fn deadline(&self) -> Option<Instant> {
         let due_ms = self.due_ms.load(Ordering::Relaxed);
         (due_ms != BUSY).then(|| self.began_at + Duration::from_millis(due_ms))
+    }
+
+    /// When to look again: never later than an idle time that begins now would end.
+    fn next_look(&self, now: Instant) -> Instant {
+        let at_most = now + self.idle_timeout;
+        self.deadline().map_or(at_most, |due_at| due_at.min(at_most))
     }
 
     fn begin_request(&self) {
