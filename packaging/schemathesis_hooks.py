@@ -178,7 +178,8 @@ def moment(text):
 @schemathesis.hook("before_call")
 def send_empty_values(ctx, case, kwargs):
     """A parameter whose value is empty would be left out, and what is not sent cannot be refused."""
-    query = case.query or {}
+    is_bad = case.meta is not None and case.meta.generation.mode.is_negative
+    query = (case.query or {}) if is_bad else {}
     for name, value in query.items():
         if value in (None, [], {}):
             query[name] = ""

@@ -43,7 +43,7 @@ const PROGRESS: Duration = Duration::from_secs(10);
 pub fn run_round(plan: &Plan, round: usize, directory: &Path, memory: &mut Memory) -> Vec<Sample> {
     let mut arms = plan.arms.to_vec();
     // The first round begins with the store, whose segments the others need.
-    arms.rotate_left(round % plan.arms.len());
+    arms.rotate_left(round / 2 % plan.arms.len());
     if round % 2 == 1 {
         arms.reverse();
     }

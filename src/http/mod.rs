@@ -27,6 +27,7 @@ mod openapi;
 mod options;
 mod parse;
 mod path;
+mod patience;
 mod pipelines;
 mod problem;
 mod query;

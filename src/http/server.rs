@@ -59,6 +59,8 @@ pub async fn serve(
                         connections.spawn(connection::serve(stream, app, place, stopped));
                     }
                 }
+                // Of one peer, which went away before it was its turn.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     note_accept_error(&mut limiter, &error);
                     sleep(ACCEPT_GAP).await;

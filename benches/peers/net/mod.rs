@@ -139,14 +139,14 @@ impl<'a> Arm<'a> {
     }
 }
 
-/// Runs the arms, which begin with another one in each round.
+/// Runs the arms: every second round backwards, and every two begin with another one.
 fn run_arms(
     plan: &'static str,
     round: usize,
     operations: usize,
     mut arms: Vec<Arm<'_>>,
 ) -> Vec<Sample> {
-    let first = round % arms.len();
+    let first = round / 2 % arms.len();
     arms.rotate_left(first);
     if round % 2 == 1 {
         arms.reverse();

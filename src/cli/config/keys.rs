@@ -173,7 +173,7 @@ keys! {
             "Longest wait for the first request of a connection",
             "short: slow clients are cut off; long: silent ones hold connections";
         IDLE_TIMEOUT = "idle_timeout", period(SECOND, DAY), "2m",
-            "Longest wait for a further request of a connection",
+            "Longest wait for a further request, or for the client to take more of an answer",
             "short: clients connect anew; long: idle ones hold connections";
         BODY_TIMEOUT = "body_timeout", period(SECOND, HOUR), "30s",
             "Longest wait for the next piece of a request body",

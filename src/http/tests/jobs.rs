@@ -86,6 +86,26 @@ async fn the_way_past_the_router_leads_to_the_same_answers() {
         assert_eq!((direct.status, &direct.text), (routed.status, &routed.text));
         assert_eq!(headers(&direct), headers(&routed));
     }
+    let long = "j".repeat(257);
+    for (job_id, given) in [
+        ("a", ("if-none-match", "*")),
+        ("a", ("if-none-match", "\"1-0\"")),
+        ("a+b", ("accept", "text/csv")),
+        (&long, ("accept", "*/*")),
+    ] {
+        let path = format!("/v1/jobs/{job_id}");
+        let direct = server.call(Method::GET, &path, &[given], "").await;
+        let routed = server.call(Method::GET, &format!("{path}?"), &[given], "").await;
+        assert_eq!((direct.status, &direct.text), (routed.status, &routed.text));
+        assert_eq!(headers(&direct), headers(&routed));
+    }
+    server.gate.begin_drain();
+    for (media, body) in [("application/json", r#"{"status":"queued"}"#), ("text/plain", "x")] {
+        let given = [("content-type", media)];
+        let direct = server.call(Method::PUT, "/v1/jobs/a", &given, body).await;
+        let routed = server.call(Method::PUT, "/v1/jobs/a?", &given, body).await;
+        assert_eq!((direct.status, &direct.text), (routed.status, &routed.text));
+    }
 }
 
 /// All but the length, which the router adds and hyper would add.

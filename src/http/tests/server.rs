@@ -1,16 +1,20 @@
 //! The server on a real socket: connections, and the clean stop.
 
+use std::future::Future;
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::poll_immediate;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::http::serve;
+use crate::http::connections::Place;
+use crate::http::{connection, serve};
 
 struct Running {
     address: SocketAddr,
@@ -179,6 +183,75 @@ async fn a_connection_is_not_closed_while_its_request_is_open() {
     while !String::from_utf8_lossy(&text).contains("late") {
         assert!(client.0.read_buf(&mut text).await.unwrap() > 0, "the stream was closed");
     }
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_is_closed() {
+    let idle_timeout = std::time::Duration::from_millis(1);
+    let running = Running::new(HttpOptions { idle_timeout, ..HttpOptions::default() });
+    let error = "e".repeat(8 << 10);
+    for part in 0..10 {
+        let update = |number: usize| {
+            format!(r#"{{"job_id":"{part}-{number}","status":"error","error":"{error}"}}"#)
+        };
+        let lines: Vec<String> = (0..100).map(update).collect();
+        running.server.post("", LINES, lines.join("\n")).await.json(200);
+    }
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4 << 10).unwrap();
+    let mut client = Client(socket.connect(running.address).await.unwrap());
+    client.send("GET /v1/jobs?limit=1000 HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    client.0.readable().await.unwrap();
+    while running.server.gate.connections().now() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let mut text = Vec::new();
+    // Cut off, with or without a word of the system's.
+    let _ = client.0.read_to_end(&mut text).await;
+    assert!(text.len() < 8 << 20, "{} bytes", text.len());
+}
+
+/// A connection that is driven by hand, and its client.
+async fn by_hand(
+    server: &Server,
+) -> (impl Future<Output = ()>, std::net::TcpStream, watch::Sender<bool>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (stream, _) = listener.accept().await.unwrap();
+    let (stop, stopped) = watch::channel(false);
+    let place = Place::take(server.gate.clone()).unwrap();
+    let serving = connection::serve(stream, app(server.gate.clone()), place, stopped);
+    (serving, client, stop)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_came_in_time_is_answered_however_late_it_is_seen() {
+    let server = Server::new();
+    let (serving, mut client, _stop) = by_hand(&server).await;
+    let mut serving = Box::pin(serving);
+    assert!(poll_immediate(&mut serving).await.is_none());
+    client.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    // The process was held up.
+    tokio::time::advance(Duration::from_secs(3_600)).await;
+    serving.await;
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_waits_for_no_half_sent_first_head() {
+    let server = Server::new();
+    let (serving, mut client, stop) = by_hand(&server).await;
+    let mut serving = Box::pin(serving);
+    client.write_all(b"GET /livez HTTP/1.1\r\n").unwrap();
+    assert!(poll_immediate(&mut serving).await.is_none());
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(poll_immediate(&mut serving).await.is_none());
+    let begin = tokio::time::Instant::now();
+    stop.send_replace(true);
+    serving.await;
+    assert_eq!(begin.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test]

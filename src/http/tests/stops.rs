@@ -122,6 +122,7 @@ impl ReadStore for Broken {
     fn get(&self, job_id: &JobId) -> Result<Option<Arc<JobRecord>>, StoreError> {
         let (key, what) = (job_id.to_string(), "secret cause".to_owned());
         match job_id.as_str() {
+            "panics" => panic!("a read that panics"),
             "bad" => Err(StoreError::CorruptRecord { table: "jobs", key, what }),
             _ => Err(broken()),
         }
@@ -155,7 +156,8 @@ impl ReadStore for Broken {
         Err(broken())
     }
 
-    fn kept_answer(&self, _: &str, _: TimestampMs) -> Result<Option<KeptAnswer>, StoreError> {
+    fn kept_answer(&self, key: &str, _: TimestampMs) -> Result<Option<KeptAnswer>, StoreError> {
+        assert_ne!(key, "panics", "a write that panics");
         Err(broken())
     }
 
@@ -212,6 +214,19 @@ async fn what_cannot_be_read_is_never_404_and_shows_nothing_inside() {
     let headers = [JSON, ("idempotency-key", "k")];
     let answer = server.call(Method::POST, "/v1/updates", &headers, UPDATE).await;
     assert_eq!(answer.problem(503, "storage_failed")["outcome"], "not_applied");
+}
+
+/// A query, be it empty, takes a call through the router.
+#[tokio::test]
+async fn a_panic_past_the_router_is_answered_as_one_behind_it() {
+    let server = over_a_broken_store();
+    let headers = [JSON, ("idempotency-key", "panics")];
+    for path in ["/v1/jobs/panics", "/v1/jobs/panics?"] {
+        server.get(path).await.problem(500, "internal");
+        let body = r#"{"status":"queued"}"#;
+        let written = server.call(Method::PUT, path, &headers, body).await;
+        assert_eq!(written.problem(500, "internal")["outcome"], "unknown");
+    }
 }
 
 #[tokio::test]

@@ -22,9 +22,9 @@ use rustix::io::Errno;
 
 use crate::store::OpenError;
 
-/// The layout of the two redb files; another number where another build could not read them. 1 and
-/// 2 are of builds before the first release, and no longer read.
-pub const FORMAT_VERSION: u32 = 3;
+/// The layout of the two redb files; another number where another build could not read them. 1 to 3
+/// are of builds before the first release, and not read.
+pub const FORMAT_VERSION: u32 = 4;
 pub const JOURNAL: &str = "journal.redb";
 pub const TABLES: &str = "tables.redb";
 const LOCK: &str = "LOCK";

@@ -13,7 +13,7 @@ use crate::store::StoreError;
 use crate::store::redb::check::next_slot;
 use crate::store::redb::codec::{Broken, decode_job, decode_number, encode_job, encode_number};
 use crate::store::redb::ids::{
-    BlockWriter, Filter, IdHash, Merges, Run, Runs, find, open_to_write, remove,
+    BlockWriter, Filter, IdHash, Merges, Run, Runs, find, miscounted, open_to_write, remove,
 };
 use crate::store::redb::schema::{
     BY_PIPELINE, BY_STATUS, COUNTS, FILTERS, META, RECORDS, RUNS, SLOTS_KEY, counts_key,
@@ -213,7 +213,8 @@ fn forget_ids(
     for place in places.old.iter().filter(|place| place.held.is_none()) {
         let Some(run) = runs.iter_mut().find(|run| Some(run.number) == place.run) else { continue };
         let id = place.job_id.as_str();
-        run.ids -= u64::from(remove(&mut open_to_write(txn, run.number)?, id)?);
+        let gone = u64::from(remove(&mut open_to_write(txn, run.number)?, id)?);
+        run.ids = run.ids.checked_sub(gone).ok_or_else(|| miscounted(run.number))?;
         merges.remove(txn, run.number, id)?;
     }
     Ok(())

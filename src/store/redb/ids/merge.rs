@@ -12,6 +12,7 @@ use redb::{TableDefinition, TableHandle, WriteTransaction};
 
 use super::{BlockWriter, Filter, IdHash, Ids, Run, Runs, TABLE_PREFIX, remove, take_first};
 use crate::store::StoreError;
+use crate::store::redb::codec::Broken;
 use crate::store::redb::fold::Rows;
 use crate::store::redb::tail::unreadable;
 use crate::telemetry;
@@ -55,9 +56,11 @@ impl Merges {
     ///
     /// # Errors
     /// [`StoreError`] as for every write.
-    pub fn sweep(&self, txn: &WriteTransaction, runs: &Runs) -> Result<(), StoreError> {
-        let numbers = runs.iter().map(|run| run.number);
-        let used: HashSet<String> = numbers.chain(self.targets()).map(Run::table_name).collect();
+    pub fn sweep(&mut self, txn: &WriteTransaction, runs: &Runs) -> Result<(), StoreError> {
+        let numbers: HashSet<u32> = runs.iter().map(|run| run.number).collect();
+        self.damaged.retain(|number| numbers.contains(number));
+        let numbers = numbers.into_iter().chain(self.targets());
+        let used: HashSet<String> = numbers.map(Run::table_name).collect();
         let tables: Vec<_> = txn.list_tables().map_err(unreadable)?.collect();
         for table in tables {
             if table.name().starts_with(TABLE_PREFIX) && !used.contains(table.name()) {
@@ -84,7 +87,8 @@ impl Merges {
     pub fn remove(&mut self, txn: &WriteTransaction, run: u32, id: &str) -> Result<(), StoreError> {
         for merge in self.going.iter_mut().filter(|merge| merge.sources.contains(&run)) {
             let mut copied = open_to_write(txn, merge.into.0)?;
-            merge.ids -= u64::from(remove(&mut copied, id)?);
+            let gone = u64::from(remove(&mut copied, id)?);
+            merge.ids = merge.ids.checked_sub(gone).ok_or_else(|| miscounted(merge.into.0))?;
         }
         Ok(())
     }
@@ -92,8 +96,8 @@ impl Merges {
     /// Begins what is due, and moves every merge on. `ids` were added by this fold. Gives the runs
     /// that there are then; one without an id is none.
     ///
-    /// A merge that meets a damaged block is given up, and the fold goes on: its sources stay as
-    /// they are, and answer for all ids but those of the block.
+    /// A merge that meets a damaged block, or another number of ids than was noted, is given up,
+    /// and the fold goes on: its sources stay, and answer for all ids but those of the block.
     ///
     /// # Errors
     /// [`StoreError`] as for every write.
@@ -106,7 +110,8 @@ impl Merges {
         self.begin(&runs);
         let slice = (ids * SLICE_FACTOR).max(self.slice_min);
         for mut merge in std::mem::take(&mut self.going) {
-            match merge.advance(txn, merge.hurried(slice, &runs)) {
+            let waiting = self.waiting(&runs, merge.from).count();
+            match merge.advance(txn, hurried(slice, waiting), &runs) {
                 Ok(false) => self.going.push(merge),
                 Ok(true) => {
                     runs.retain(|run| !merge.sources.contains(&run.number));
@@ -122,8 +127,20 @@ impl Merges {
             }
         }
         let is_source = |run: &Run| self.going.iter().any(|it| it.sources.contains(&run.number));
+        for run in runs.iter().filter(|run| run.ids == 0) {
+            let table = open_to_write(txn, run.number)?;
+            if Ids::of_table(&table, Bound::Unbounded)?.head()?.is_some() {
+                return Err(miscounted(run.number));
+            }
+        }
         runs.retain(|run| run.ids > 0 || is_source(run));
         Ok(runs.into_iter().collect())
+    }
+
+    /// The runs of a level that a merge may take, or has taken.
+    fn waiting<'a>(&self, runs: &'a [Run], level: u8) -> impl Iterator<Item = &'a Run> {
+        let is_whole = |run: &&Run| !self.damaged.contains(&run.number);
+        runs.iter().filter(move |run| run.level == level).filter(is_whole)
     }
 
     /// Begins a merge of every level that has none and has enough runs, or one whose ids were
@@ -134,8 +151,7 @@ impl Merges {
             if self.going.iter().any(|merge| merge.from == from) {
                 continue;
             }
-            let is_here = |run: &&Run| run.level == from && !self.damaged.contains(&run.number);
-            let mut sources: Vec<&Run> = runs.iter().filter(is_here).collect();
+            let mut sources: Vec<&Run> = self.waiting(runs, from).collect();
             let level = if sources.len() >= FANOUT {
                 sources.sort_unstable_by_key(|run| run.number);
                 sources.truncate(FANOUT);
@@ -155,16 +171,13 @@ impl Merges {
 }
 
 impl Merge {
-    /// How many ids to copy now. A process that never lives until a merge is done would leave ever
-    /// more runs: each that waits beyond the usual doubles the slice.
-    fn hurried(&self, slice: u64, runs: &[Run]) -> u64 {
-        let of_level = runs.iter().filter(|run| run.level == self.from).count();
-        let late = of_level.saturating_sub(2 * FANOUT);
-        slice.saturating_mul(1 << late.min(32))
-    }
-
     /// Copies at most `slice` ids; true if these were the last.
-    fn advance(&mut self, txn: &WriteTransaction, slice: u64) -> Result<bool, StoreError> {
+    fn advance(
+        &mut self,
+        txn: &WriteTransaction,
+        slice: u64,
+        runs: &[Run],
+    ) -> Result<bool, StoreError> {
         let mut into = open_to_write(txn, self.into.0)?;
         let sources = self.sources.iter().map(|number| open_to_write(txn, *number));
         let sources = sources.collect::<Result<Vec<_>, _>>()?;
@@ -175,7 +188,10 @@ impl Merge {
         for _ in 0..slice {
             let Some((id, slot)) = take_first(&mut heads)? else {
                 blocks.finish(&mut into)?;
-                return Ok(true);
+                let is_source = |run: &&Run| self.sources.contains(&run.number);
+                let noted: u64 = runs.iter().filter(is_source).map(|run| run.ids).sum();
+                let is_all = noted == self.ids;
+                return if is_all { Ok(true) } else { Err(miscounted(self.into.0)) };
             };
             blocks.push(&mut into, &id, slot)?;
             self.ids += 1;
@@ -190,6 +206,19 @@ impl Merge {
         let ((number, level), filter) = (self.into, Arc::new(self.filter));
         Run { number, level, ids: self.ids, filter }
     }
+}
+
+/// How many ids to copy now. A process that never lives until a merge is done would leave ever
+/// more runs: each that waits beyond the usual doubles the slice.
+fn hurried(slice: u64, waiting: usize) -> u64 {
+    let late = waiting.saturating_sub(2 * FANOUT);
+    slice.saturating_mul(1 << late.min(32))
+}
+
+/// A run has more ids, or fewer, than is noted of it.
+pub fn miscounted(run: u32) -> StoreError {
+    Broken("the run has another number of ids than is noted".to_owned())
+        .at("runs", &run.to_be_bytes())
 }
 
 /// The table of a run, to be written.

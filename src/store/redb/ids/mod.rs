@@ -16,7 +16,7 @@ use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError};
 
 pub use block::{BlockWriter, Ids, find, remove, take_first};
 pub use filter::{Filter, IdHash};
-pub use merge::{Merges, open_to_write};
+pub use merge::{Merges, miscounted, open_to_write};
 
 use super::codec::{Broken, decode_filter, decode_run, encode_filter, encode_run};
 use super::fold::{Rows, put};

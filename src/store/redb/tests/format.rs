@@ -29,7 +29,7 @@ fn assert_refused(options: &StoreOptions, format: u32) {
     let refused = crate::store::redb::open(options.clone(), OpenHooks::default()).err().unwrap();
     assert!(matches!(refused, OpenError::Damaged { .. }), "{refused:?}");
     let message = refused.to_string();
-    let reason = format!("format is {format}, this build reads 3");
+    let reason = format!("format is {format}, this build reads 4");
     assert!(message.contains(&reason) && message.contains("the build that wrote it"), "{message}");
     assert!(files(&options.directory) == before, "it was changed");
 }
@@ -39,8 +39,8 @@ fn a_store_whose_mark_has_another_format_is_refused_by_name_and_not_touched() {
     let directory = tempfile::tempdir().unwrap();
     let options = options(&directory);
     let mark = closed_store(&options);
-    for format in [1, 2, 4] {
-        let other = mark.replace("format 3", &format!("format {format}"));
+    for format in [1, 2, 3, 5] {
+        let other = mark.replace("format 4", &format!("format {format}"));
         std::fs::write(directory.path().join("STORE"), other).unwrap();
         assert_refused(&options, format);
     }

@@ -110,10 +110,7 @@ fn a_check_finds_each_damage_of_ids() {
             let ids = b"not a block";
             txn.open_table(run("ids_0000000001")).unwrap().insert(&b"job-0"[..], &ids[..]).unwrap();
         }),
-        ("runs: 1 has 3 ids, noted are 2", |txn| {
-            let (key, run) = (1_u32.to_be_bytes(), codec::encode_run(&1_u32.to_be_bytes(), 0, 2));
-            txn.open_table(RUNS).unwrap().insert(&key[..], &*run).unwrap();
-        }),
+        ("runs: 1 has 3 ids, noted are 2", |txn| note_ids(txn, 2)),
         ("ids: \"job-2\" is not at its slot 2", |txn| {
             let key = 1_u32.to_be_bytes();
             let filter = codec::encode_filter(&key, &[0; 64]);
@@ -212,4 +209,41 @@ fn a_new_job_never_takes_the_slot_of_another() {
     // The journal still has it, and the tables are as they were.
     let (_write, read) = open(&options);
     assert_eq!(ids(&*read).len(), 4);
+}
+
+/// A run that is noted as shorter than it is must not be taken for an empty one.
+#[test]
+fn a_run_with_another_number_of_ids_than_noted_is_never_dropped() {
+    for (noted, removed) in [(2, 2), (1, 2)] {
+        let (_directory, options) = damaged(match noted {
+            2 => |txn| note_ids(txn, 2),
+            _ => |txn| note_ids(txn, 1),
+        });
+        let (mut write, read) = open(&options);
+        (0..removed).for_each(|number| remove(&mut *write, &format!("job-{number}")));
+        let refused = write.close().unwrap_err();
+        assert!(refused.to_string().contains("another number of ids than is noted"), "{refused}");
+        assert_eq!(ids(&*read), ["job-2"]);
+    }
+}
+
+/// Notes that the first run has so many ids.
+fn note_ids(txn: &WriteTransaction, ids: u64) {
+    let key = 1_u32.to_be_bytes();
+    let run = codec::encode_run(&key, 0, ids);
+    txn.open_table(RUNS).unwrap().insert(&key[..], &*run).unwrap();
+}
+
+#[test]
+fn a_merge_that_counts_other_ids_than_noted_is_given_up() {
+    let (_directory, options) = damaged(|txn| note_ids(txn, 9));
+    let (mut write, read) = open(&options);
+    for number in 1..40 {
+        add(&mut *write, number * 3..number * 3 + 3);
+        fold(&mut *write, &*read);
+    }
+    for job_id in ["job-0", "job-2", "job-00003", "job-00119"] {
+        assert!(read.get(&JobId::parse(job_id).unwrap()).unwrap().is_some(), "{job_id}");
+    }
+    assert_eq!(read.check().unwrap().problems, ["runs: 1 has 3 ids, noted are 9"]);
 }
