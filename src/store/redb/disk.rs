@@ -37,19 +37,21 @@ impl DiskCounters {
 
 /// A backend that counts, can hold changes back, and hands everything else on, locks too.
 #[derive(Debug)]
-pub struct Disk<B> {
-    inner: Arc<B>,
+pub struct Disk {
+    inner: Backend,
     counters: DiskCounters,
-    hold: Arc<Hold<B>>,
+    hold: Arc<Hold>,
 }
 
-impl<B: StorageBackend> Disk<B> {
+/// Where the bytes of a file are: the file itself, or what a test puts in its place.
+pub type Backend = Arc<dyn StorageBackend>;
+
+impl Disk {
     /// A disk that holds back its changes until the second value lets them through.
     ///
     /// # Errors
     /// If the length of the file cannot be read.
-    pub fn holding(inner: B, counters: DiskCounters) -> io::Result<(Self, Arc<Hold<B>>)> {
-        let inner = Arc::new(inner);
+    pub fn holding(inner: Backend, counters: DiskCounters) -> io::Result<(Self, Arc<Hold>)> {
         let held = RwLock::new(Some(Held::new(inner.len()?)));
         let hold = Arc::new(Hold { inner: inner.clone(), is_held: true.into(), held });
         Ok((Self { inner, counters, hold: hold.clone() }, hold))
@@ -58,14 +60,14 @@ impl<B: StorageBackend> Disk<B> {
 
 /// The changes that a disk holds back.
 #[derive(Debug)]
-pub struct Hold<B> {
-    inner: Arc<B>,
+pub struct Hold {
+    inner: Backend,
     /// Spares the lock once nothing is held any more.
     is_held: AtomicBool,
     held: RwLock<Option<Held>>,
 }
 
-impl<B: StorageBackend> Hold<B> {
+impl Hold {
     /// Does what was held back, in its order, and holds nothing back from now on.
     ///
     /// # Errors
@@ -127,7 +129,7 @@ impl Held {
         Self { operations: Vec::new(), pages: HashMap::new(), length, floor: length }
     }
 
-    fn read(&self, inner: &impl StorageBackend, offset: u64, out: &mut [u8]) -> io::Result<()> {
+    fn read(&self, inner: &dyn StorageBackend, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let end = offset.saturating_add(out.len() as u64);
         if end > self.length {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -141,14 +143,14 @@ impl Held {
     }
 
     /// What the file had before, as far as it counts; zeros behind that.
-    fn read_old(&self, inner: &impl StorageBackend, offset: u64, out: &mut [u8]) -> io::Result<()> {
+    fn read_old(&self, inner: &dyn StorageBackend, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let old = self.floor.saturating_sub(offset).min(out.len() as u64);
         let (old, new) = out.split_at_mut(usize::try_from(old).unwrap_or(0));
         new.fill(0);
         if old.is_empty() { Ok(()) } else { inner.read(offset, old) }
     }
 
-    fn write(&mut self, inner: &impl StorageBackend, offset: u64, data: &[u8]) -> io::Result<()> {
+    fn write(&mut self, inner: &dyn StorageBackend, offset: u64, data: &[u8]) -> io::Result<()> {
         let end = offset + data.len() as u64;
         for number in offset / PAGE_BYTES..end.div_ceil(PAGE_BYTES) {
             let start = number * PAGE_BYTES;
@@ -196,7 +198,7 @@ fn overlay(from: &[u8], from_start: u64, to: &mut [u8], to_start: u64) {
     }
 }
 
-impl<B: StorageBackend> StorageBackend for Disk<B> {
+impl StorageBackend for Disk {
     fn len(&self) -> io::Result<u64> {
         let held = self.hold.look(|held| Ok(held.length))?;
         let length = held.map_or_else(|| self.inner.len(), Ok)?;

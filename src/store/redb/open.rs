@@ -17,7 +17,7 @@ use super::codec::{Mark, Segment, decode_identity, encode_identity};
 use super::directory::{
     Directory, FORMAT_VERSION, JOURNAL, TABLES, WAY_BACK, damaged, failed, other_format,
 };
-use super::disk::{Disk, DiskCounters, Hold};
+use super::disk::{Backend, Disk, DiskCounters, Hold};
 use super::folder::{FoldWork, Folder};
 use super::journal::Journal;
 use super::reader::RedbReader;
@@ -41,16 +41,31 @@ const JOURNAL_CACHE_PART: usize = 8;
 /// # Errors
 /// [`OpenError`]: in use, damaged (nothing was changed), or refused by the system.
 pub fn open(options: StoreOptions, hooks: OpenHooks) -> Result<Sides, OpenError> {
+    open_on(options, hooks, &|_name, file| Ok(Arc::new(FileBackend::new(file)?)))
+}
+
+/// Gives the bytes of a file that the directory opened.
+pub(super) type Media<'a> = &'a (dyn Fn(&str, File) -> Result<Backend, DatabaseError> + Sync);
+
+/// [`open`], with the bytes of the two files where `media` says.
+///
+/// # Errors
+/// As for [`open`].
+pub(super) fn open_on(
+    options: StoreOptions,
+    hooks: OpenHooks,
+    media: Media<'_>,
+) -> Result<Sides, OpenError> {
     let directory = Directory::lock(&options.directory)?;
     (hooks.progress)(0);
     let (store_id, files) = match directory.store_id()? {
         Some(store_id) => {
-            let files = Files::open(&directory, &store_id, &options, &hooks)?;
+            let files = Files::open(&directory, &store_id, &options, &hooks, media)?;
             (store_id, files)
         }
         None => {
             let store_id = uuid::Uuid::now_v7().to_string();
-            let files = Files::create(&directory, &store_id, &options)?;
+            let files = Files::create(&directory, &store_id, &options, media)?;
             (store_id, files)
         }
     };
@@ -103,7 +118,7 @@ struct Files {
     tables: Database,
     journal_disk: DiskCounters,
     tables_disk: DiskCounters,
-    holds: [Arc<Hold<FileBackend>>; 2],
+    holds: [Arc<Hold>; 2],
 }
 
 impl Files {
@@ -112,9 +127,10 @@ impl Files {
         directory: &Directory,
         store_id: &str,
         options: &StoreOptions,
+        media: Media<'_>,
     ) -> Result<Self, OpenError> {
         directory.begin()?;
-        let files = Self::with(directory, options, |name| directory.create_file(name))?;
+        let files = Self::with(directory, options, media, |name| directory.create_file(name))?;
         make_journal(&files.journal, store_id)
             .map_err(|it| failed(&directory.path_of(JOURNAL), it))?;
         make_tables(&files.tables, store_id)
@@ -133,9 +149,10 @@ impl Files {
         store_id: &str,
         options: &StoreOptions,
         hooks: &OpenHooks,
+        media: Media<'_>,
     ) -> Result<Self, OpenError> {
         (hooks.progress)(5);
-        let files = Self::with(directory, options, |name| directory.open_file(name))?;
+        let files = Self::with(directory, options, media, |name| directory.open_file(name))?;
         for (name, db) in [(JOURNAL, &files.journal), (TABLES, &files.tables)] {
             check_identity(db, &directory.path_of(name), store_id)?;
         }
@@ -145,12 +162,15 @@ impl Files {
     fn with(
         directory: &Directory,
         options: &StoreOptions,
+        media: Media<'_>,
         file: impl Fn(&str) -> Result<File, OpenError> + Sync,
     ) -> Result<Self, OpenError> {
         let (journal_disk, tables_disk) = (DiskCounters::default(), DiskCounters::default());
         let journal_cache = options.cache_bytes / JOURNAL_CACHE_PART;
         let open = |name: &str, cache_bytes: usize, counters: &DiskCounters| {
-            open_database(file(name)?, &directory.path_of(name), cache_bytes, counters.clone())
+            let path = directory.path_of(name);
+            let backend = media(name, file(name)?).map_err(|error| failed(&path, error))?;
+            open_database(backend, &path, cache_bytes, counters.clone())
         };
         let tables_cache = options.cache_bytes - journal_cache;
         // Both are verified page by page, which takes a processor each.
@@ -190,12 +210,11 @@ fn write_identity(txn: &WriteTransaction, store_id: &str) -> Result<(), redb::Er
 
 /// Opens a file with redb, every page verified. Nothing is written to it before the release.
 fn open_database(
-    file: File,
+    backend: Backend,
     path: &Path,
     cache_bytes: usize,
     counters: DiskCounters,
-) -> Result<(Database, Arc<Hold<FileBackend>>), OpenError> {
-    let backend = FileBackend::new(file).map_err(|error| failed(path, error))?;
+) -> Result<(Database, Arc<Hold>), OpenError> {
     let (disk, hold) = Disk::holding(backend, counters).map_err(|it| failed(path, it))?;
     let opened = Builder::new()
         .set_cache_size(cache_bytes)

@@ -2,6 +2,8 @@
 
 mod format;
 mod ids;
+mod machine;
+mod power;
 mod timeline;
 
 use std::time::Duration;

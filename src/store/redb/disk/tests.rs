@@ -2,7 +2,7 @@ use redb::backends::InMemoryBackend;
 
 use super::*;
 
-fn content(backend: &impl StorageBackend) -> Vec<u8> {
+fn content(backend: &dyn StorageBackend) -> Vec<u8> {
     let mut bytes = vec![0; usize::try_from(backend.len().unwrap()).unwrap()];
     backend.read(0, &mut bytes).unwrap();
     bytes
@@ -17,7 +17,7 @@ fn play(operations: &[(u8, u64, usize)]) {
         file
     };
     let plain = file();
-    let (disk, hold) = Disk::holding(file(), DiskCounters::default()).unwrap();
+    let (disk, hold) = Disk::holding(Arc::new(file()), DiskCounters::default()).unwrap();
     for (number, (kind, place, size)) in (1..).zip(operations.iter().copied()) {
         let length = plain.len().unwrap();
         match kind {

@@ -1,0 +1,338 @@
+//! The power is cut at every moment of a store's life, and again while it recovers.
+//!
+//! One life is recorded: batches, removals, folds, merges, trims. Then for a cut after each change
+//! of the disk, a store is opened on what the disk may hold, and compared with what the oracle knew
+//! after the last acknowledged batch, or after the one that was on its way: whole, or not there.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::machine::{Bytes, Change, Disks, Fault, Machine, NAMES, Random, Syncs};
+use super::*;
+use crate::model::{Answer, Command, Counts, JobRecord, Order, PageQuery};
+use crate::store::redb::open::open_on;
+use crate::store::{OpenError, memory};
+
+/// Steps of a life.
+const STEPS: u64 = 40;
+/// How often a cut is made at each place, with other survivors.
+const CUTS_EACH: u64 = 4;
+/// One of so many recoveries is cut, too.
+const SECOND_CUTS: u64 = 4;
+
+/// Cuts to make: short in the tests, longer by a variable.
+fn cuts_wanted() -> u64 {
+    let given = std::env::var("JOBSLATE_POWER_CUTS").ok();
+    given.map_or(100_000, |text| text.parse().expect("JOBSLATE_POWER_CUTS is a number"))
+}
+
+fn first_seed() -> u64 {
+    let given = std::env::var("JOBSLATE_SEED").ok();
+    given.map_or(1, |text| text.parse().expect("JOBSLATE_SEED is a number"))
+}
+
+/// What a store says of itself.
+#[derive(Debug, PartialEq)]
+struct Facts {
+    last_seq: u64,
+    counts: Counts,
+    jobs: Vec<(JobId, Arc<JobRecord>)>,
+    operations: Vec<Operation>,
+    kept: Vec<Option<Answer>>,
+}
+
+impl Facts {
+    /// `keys` idempotency keys are asked for.
+    fn of(read: &dyn ReadStore, keys: u64) -> Self {
+        let query =
+            PageQuery { order: Order::Id, limit: 100, scan_max: 1_000, ..PageQuery::default() };
+        let kept = (0..keys).map(|number| {
+            let kept = read.kept_answer(&format!("key-{number}"), TimestampMs(NOW)).unwrap();
+            kept.map(|kept| kept.answer)
+        });
+        let kept = kept.collect();
+        let (counts, last_seq) = read.counts();
+        Self {
+            last_seq,
+            counts: (*counts).clone(),
+            jobs: read.page(&query).unwrap().jobs,
+            operations: read.feed(0, 10_000).unwrap().operations,
+            kept,
+        }
+    }
+}
+
+/// A directory in which a store finds its small files; the large ones are a machine's.
+struct Home {
+    directory: tempfile::TempDir,
+}
+
+impl Home {
+    fn options(&self) -> StoreOptions {
+        StoreOptions {
+            tail_jobs_max: 5,
+            merge_ids_min: 5,
+            trim_segments_max: 2,
+            feed_block_bytes: 200,
+            ..options(&self.directory)
+        }
+    }
+
+    /// A home with a store, and the disk of the machine on which it was made.
+    fn new() -> (Self, [Bytes; 2]) {
+        // In memory, if there is such a place: the small files are synced for real.
+        let memory = std::path::Path::new("/dev/shm");
+        let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        let home = Self { directory: tempfile::tempdir_in(place).unwrap() };
+        let machine = Machine::with(<[Bytes; 2]>::default());
+        drop(home.open(&machine).unwrap());
+        for name in NAMES {
+            std::fs::write(home.directory.path().join(name), "see the machine").unwrap();
+        }
+        (home, machine.files())
+    }
+
+    fn open(&self, machine: &Machine) -> Result<Sides, OpenError> {
+        open_on(self.options(), OpenHooks::default(), &|name, file| machine.media(name, file))
+    }
+}
+
+/// What a life does: the same for the same seed.
+struct Script {
+    random: Random,
+    keys: u64,
+    now: Duration,
+}
+
+impl Script {
+    fn new(seed: u64) -> Self {
+        Self { random: Random(seed), keys: 0, now: Duration::ZERO }
+    }
+
+    /// A batch of one to three requests.
+    fn batch(&mut self) -> Vec<Request> {
+        (0..=self.random.below(3)).map(|_| self.request()).collect()
+    }
+
+    fn request(&mut self) -> Request {
+        let random = &mut self.random;
+        let name = |random: &mut Random| format!("job-{}", random.below(30));
+        if random.below(8) == 0 {
+            return Request::of_command(Command::Remove(JobId::parse(&name(random)).unwrap()));
+        }
+        let statuses = ["queued", "processing", "completed", "error"];
+        let updates = (0..=random.below(5)).map(|_| {
+            let status = statuses[random.below(4) as usize];
+            Update::status(&name(random), status).unwrap()
+        });
+        let updates = updates.collect();
+        let has_key = random.below(3) == 0;
+        self.keys += u64::from(has_key);
+        let key = || IdempotencyKey::new(&format!("key-{}", self.keys - 1), [0; 32]);
+        Request { idempotency: has_key.then(key).flatten(), ..Request::new(updates) }
+    }
+
+    /// Lets time pass, until whatever is due then is done.
+    fn rest(&mut self, write: &mut dyn WriteStore, read: &dyn ReadStore) {
+        let options = StoreOptions::default();
+        for _ in 0..2 {
+            self.now += options.fold_interval + options.trim_idle;
+            // A failure shows at the next batch.
+            let _ = write.maintain(self.now);
+            settle(read);
+        }
+    }
+}
+
+/// Waits for the folder, so that the same is done in the same order each time.
+fn settle(read: &dyn ReadStore) {
+    while read.stats().is_folding {
+        std::thread::yield_now();
+    }
+}
+
+/// A life that was recorded.
+struct Life {
+    home: Home,
+    before: [Bytes; 2],
+    log: Vec<(usize, Change)>,
+    /// What was acknowledged when so many changes were done: at the beginning, and with each batch.
+    acknowledged: Vec<(usize, Facts)>,
+    keys: u64,
+}
+
+impl Life {
+    fn record(seed: u64) -> Self {
+        let (home, before) = Home::new();
+        let machine = Machine::with(before.clone());
+        let (mut write, read) = home.open(&machine).unwrap();
+        let (mut oracle, known) = memory::open(home.options());
+        let mut script = Script::new(seed);
+        let mut acknowledged = vec![(0, Facts::of(&*known, 0))];
+        for _ in 0..STEPS {
+            if script.random.below(4) == 0 {
+                script.rest(&mut *write, &*read);
+                continue;
+            }
+            let batch = script.batch();
+            let theirs = write.append(&batch, TimestampMs(NOW)).unwrap();
+            let place = machine.changes();
+            let ours = oracle.append(&batch, TimestampMs(NOW)).unwrap();
+            assert_eq!(theirs.answers, ours.answers);
+            acknowledged.push((place, Facts::of(&*known, script.keys)));
+            write.maintain(script.now).unwrap();
+            settle(&*read);
+        }
+        drop(read);
+        write.close().unwrap();
+        Self { home, before, log: machine.log(), acknowledged, keys: script.keys }
+    }
+
+    /// Opens a store on `files`, which a disk held after `place` changes, and compares.
+    fn judge(&self, files: [Bytes; 2], place: usize) -> Result<Machine, String> {
+        let machine = Machine::with(files);
+        let (write, read) = self.home.open(&machine).map_err(|error| error.to_string())?;
+        let known = self.acknowledged.partition_point(|(at, _)| *at <= place);
+        let found = Facts::of(&*read, self.keys);
+        let possible = self.acknowledged[known - 1..].iter().take(2).map(|(_, facts)| facts);
+        let is_known = |facts: &Facts| {
+            let mut kept = facts.kept.clone();
+            kept.resize(found.kept.len(), None);
+            (facts.last_seq, &facts.counts, &facts.jobs, &facts.operations, &kept)
+                == (found.last_seq, &found.counts, &found.jobs, &found.operations, &found.kept)
+        };
+        if !possible.clone().any(is_known) {
+            let seqs: Vec<u64> = possible.map(|facts| facts.last_seq).collect();
+            return Err(format!("it is at seq {}, and not as at one of {seqs:?}", found.last_seq));
+        }
+        let report = read.check().map_err(|error| error.to_string())?;
+        drop((write, read));
+        if report.is_clean() { Ok(machine) } else { Err(format!("{:?}", report.problems)) }
+    }
+}
+
+/// What came of cutting the power.
+#[derive(Debug, Default)]
+struct Outcome {
+    cuts: u64,
+    losses: Vec<String>,
+}
+
+/// Cuts the power after each change of one life.
+fn cut_everywhere(seed: u64, syncs: Syncs, outcome: &mut Outcome) {
+    let life = Life::record(seed);
+    let mut disks = Disks::new(life.before.clone(), &life.log, syncs);
+    let mut random = Random(seed);
+    for place in 0..=life.log.len() {
+        disks.go_to(place);
+        for _ in 0..CUTS_EACH {
+            let files = disks.after_cut(&mut random);
+            outcome.cuts += 1;
+            let judged = life.judge(files.clone(), place);
+            let note = |what: String| format!("JOBSLATE_SEED={seed}, change {place}: {what}");
+            let recovered = match judged {
+                Ok(recovered) => recovered,
+                Err(what) => {
+                    outcome.losses.push(note(what));
+                    continue;
+                }
+            };
+            if random.below(SECOND_CUTS) != 0 {
+                continue;
+            }
+            let log = recovered.log();
+            let mut disks = Disks::new(files, &log, syncs);
+            disks.go_to(random.below(log.len() as u64 + 1) as usize);
+            outcome.cuts += 1;
+            if let Err(what) = life.judge(disks.after_cut(&mut random), place) {
+                outcome.losses.push(note(format!("cut again while it recovered: {what}")));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_power_cut_at_any_moment_loses_nothing_acknowledged_and_shows_no_half_batch() {
+    let (wanted, next_seed) = (cuts_wanted(), AtomicU64::new(first_seed()));
+    let (cuts, lives) = (AtomicU64::new(0), AtomicU64::new(0));
+    let live = || {
+        while cuts.load(Ordering::Relaxed) < wanted {
+            let mut outcome = Outcome::default();
+            cut_everywhere(next_seed.fetch_add(1, Ordering::Relaxed), Syncs::Kept, &mut outcome);
+            assert!(outcome.losses.is_empty(), "{:#?}", outcome.losses);
+            cuts.fetch_add(outcome.cuts, Ordering::Relaxed);
+            lives.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    std::thread::scope(|scope| {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        (0..threads).for_each(|_| drop(scope.spawn(live)));
+    });
+    println!("{} cuts in {} lives, losses 0", cuts.into_inner(), lives.into_inner());
+}
+
+/// The control: these cuts find a disk that does not keep what it was told to sync.
+#[test]
+fn a_disk_that_lies_about_its_syncs_is_found_out() {
+    let mut outcome = Outcome::default();
+    cut_everywhere(1, Syncs::Lied, &mut outcome);
+    let found = outcome.losses.len() as u64;
+    assert!(found > outcome.cuts / 4, "{found} losses in {} cuts", outcome.cuts);
+}
+
+/// Lives once with a disk that fails; the machine, and what was acknowledged.
+fn live_with(fault: Fault, seed: u64, life: &Life) -> Option<(Machine, usize)> {
+    let machine = Machine::with(life.before.clone()).failing(fault);
+    let Ok((mut write, read)) = life.home.open(&machine) else { return Some((machine, 0)) };
+    let mut script = Script::new(seed);
+    let (mut acknowledged, mut has_failed) = (0, false);
+    for _ in 0..STEPS {
+        if script.random.below(4) == 0 {
+            script.rest(&mut *write, &*read);
+            continue;
+        }
+        let batch = script.batch();
+        let appended = write.append(&batch, TimestampMs(NOW));
+        assert!(!(has_failed && appended.is_ok()), "{fault:?}: acknowledged after a failure");
+        match appended {
+            Ok(_) => acknowledged += 1,
+            Err(_) => has_failed = true,
+        }
+        // What was acknowledged is still told.
+        let (_, facts) = &life.acknowledged[acknowledged];
+        assert_eq!(read.counts().1, facts.last_seq, "{fault:?}");
+        assert_eq!(*read.counts().0, facts.counts, "{fault:?}");
+        let _ = write.maintain(script.now);
+        settle(&*read);
+    }
+    drop(read);
+    let closed = write.close();
+    let is_over = machine.changes() <= fault.at;
+    assert!(is_over || closed.is_err() || !has_failed, "{fault:?}: a clean stop after a failure");
+    (!is_over).then_some((machine, acknowledged))
+}
+
+/// Lets each change of a life fail in turn.
+fn fail_everywhere(is_lasting: bool) {
+    let seed = first_seed();
+    let life = Life::record(seed);
+    let mut at = 0;
+    while let Some((machine, acknowledged)) = live_with(Fault { at, is_lasting }, seed, &life) {
+        let (place, _) = life.acknowledged[acknowledged];
+        let judged = life.judge(machine.files(), place);
+        assert!(judged.is_ok(), "JOBSLATE_SEED={seed}, change {at}: {:?}", judged.err());
+        at += 1;
+    }
+    println!("{at} changes failed");
+}
+
+#[test]
+fn a_write_or_a_sync_that_fails_once_is_never_acknowledged_and_costs_nothing_before_it() {
+    fail_everywhere(false);
+}
+
+#[test]
+fn a_disk_that_fails_for_good_costs_nothing_that_was_acknowledged() {
+    fail_everywhere(true);
+}
