@@ -36,7 +36,7 @@ use super::patience::{Busy, Patience, Watched};
 const CONNECTION_BYTES_MAX: usize = 32 << 10;
 
 /// Serves a connection until its client or `stop` ends it, or it waits for too long. At a stop, the
-/// open request is finished.
+/// open request is finished, and one whose head is still coming is told of the stop.
 ///
 /// NB: it is a task of its own. Within another future, whose waker may change from one look to the
 /// next, alarm and stop would wake nobody.
@@ -64,18 +64,13 @@ pub(super) async fn serve(
             let _told_by_flag = stopped.as_mut().poll(cx);
             let _told_by_flag = alarm.as_mut().poll(cx);
         }
-        let begins_to_stop = !is_stopping && stop_flag.has_changed().unwrap_or(true);
-        if begins_to_stop {
+        if !is_stopping && stop_flag.has_changed().unwrap_or(true) {
             is_stopping = true;
             serving.as_mut().graceful_shutdown();
         }
         // Before the alarm: what came in time is answered, however late anybody looks. A connection
         // that broke concerns nobody but its client.
         if serving.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        // hyper waits for the rest of a first head, which has asked for nothing yet.
-        if begins_to_stop && !patience.has_begun() {
             return Poll::Ready(());
         }
         while alarm.is_elapsed() {

@@ -62,7 +62,7 @@ impl Patience {
         self.deadline().is_some_and(|due_at| due_at <= now)
     }
 
-    pub fn has_begun(&self) -> bool {
+    fn has_begun(&self) -> bool {
         self.has_begun.load(Ordering::Relaxed)
     }
 

@@ -239,21 +239,6 @@ async fn a_request_that_came_in_time_is_answered_however_late_it_is_seen() {
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_stop_waits_for_no_half_sent_first_head() {
-    let server = Server::new();
-    let (serving, mut client, stop) = by_hand(&server).await;
-    let mut serving = Box::pin(serving);
-    client.write_all(b"GET /livez HTTP/1.1\r\n").unwrap();
-    assert!(poll_immediate(&mut serving).await.is_none());
-    tokio::time::advance(Duration::from_secs(1)).await;
-    assert!(poll_immediate(&mut serving).await.is_none());
-    let begin = tokio::time::Instant::now();
-    stop.send_replace(true);
-    serving.await;
-    assert_eq!(begin.elapsed(), Duration::ZERO);
-}
-
 #[tokio::test]
 async fn a_stop_finishes_the_open_request_and_closes_idle_connections() {
     let running = Running::new(HttpOptions::default());
