@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,96 +13,79 @@ use tokio::time::Instant;
 
 use super::options::HttpOptions;
 
-/// Since when a connection waits. Clients that take an answer slowly are waited for as long as they
-/// take something.
+/// When a connection is no longer waited for. Clients that take an answer slowly are waited for as
+/// long as they take something. All times are milliseconds after `began_at`.
 #[derive(Debug)]
 pub(super) struct Patience {
     began_at: Instant,
-    idle_timeout: Duration,
-    /// When the head of the next request must be here, or [`BUSY`].
-    due_ms: AtomicU64,
-    /// True once a request came.
-    has_begun: AtomicBool,
-    /// When something was last written, or has waited since then for room.
-    written_ms: AtomicU64,
-    /// True while something waits for room.
-    is_stuck: AtomicBool,
+    idle_ms: u64,
+    /// When the head of the next request must be here; [`NEVER`] while one is answered.
+    request_due: AtomicU64,
+    /// When the client must have made room for what waits to be written; [`NEVER`] if nothing does.
+    room_due: AtomicU64,
 }
 
-/// A request is being answered.
-const BUSY: u64 = u64::MAX;
+const NEVER: u64 = u64::MAX;
 
 impl Patience {
     pub fn new(options: &HttpOptions) -> Self {
         Self {
             began_at: Instant::now(),
-            idle_timeout: Duration::from_millis(ms(options.idle_timeout)),
-            due_ms: AtomicU64::new(ms(options.header_timeout)),
-            has_begun: AtomicBool::new(false),
-            written_ms: AtomicU64::new(0),
-            is_stuck: AtomicBool::new(false),
+            idle_ms: ms(options.idle_timeout),
+            request_due: AtomicU64::new(ms(options.header_timeout)),
+            room_due: AtomicU64::new(NEVER),
         }
     }
 
-    /// When the client must have done something; `None` while a request is answered.
+    /// When the client must have done something; `None` while it need not do anything.
     fn deadline(&self) -> Option<Instant> {
-        let after_write = self.moment(&self.written_ms) + self.idle_timeout;
-        if self.is_stuck.load(Ordering::Relaxed) {
-            return Some(after_write);
-        }
-        if self.due_ms.load(Ordering::Relaxed) == BUSY {
-            return None;
-        }
-        let due_at = self.moment(&self.due_ms);
-        // An answer may leave long after it was made.
-        Some(if self.has_begun() { due_at.max(after_write) } else { due_at })
+        let room_due = self.room_due.load(Ordering::Relaxed);
+        let due = self.request_due.load(Ordering::Relaxed).min(room_due);
+        (due != NEVER).then(|| self.began_at + Duration::from_millis(due))
     }
 
     pub fn is_over(&self, now: Instant) -> bool {
         self.deadline().is_some_and(|due_at| due_at <= now)
     }
 
-    fn has_begun(&self) -> bool {
-        self.has_begun.load(Ordering::Relaxed)
-    }
-
     /// When to look again: never later than an idle time that begins now would end.
     pub fn next_look(&self, now: Instant) -> Instant {
-        let at_most = now + self.idle_timeout;
+        let at_most = now + Duration::from_millis(self.idle_ms);
         self.deadline().map_or(at_most, |due_at| due_at.min(at_most))
     }
 
     /// A request came; its answer is over when what this gives is dropped.
     pub fn begin_request(self: &Arc<Self>) -> Busy {
-        self.has_begun.store(true, Ordering::Relaxed);
-        self.due_ms.store(BUSY, Ordering::Relaxed);
+        self.request_due.store(NEVER, Ordering::Relaxed);
         Busy(self.clone())
     }
 
     fn end_request(&self) {
-        self.due_ms.store(self.now_ms() + ms(self.idle_timeout), Ordering::Relaxed);
+        self.request_due.store(self.idle_from_now(), Ordering::Relaxed);
     }
 
     fn note_write(&self, is_stuck: bool) {
-        // One that was stuck before has waited since then.
-        if !(is_stuck && self.is_stuck.load(Ordering::Relaxed)) {
-            self.written_ms.store(self.now_ms(), Ordering::Relaxed);
-            self.is_stuck.store(is_stuck, Ordering::Relaxed);
+        let was_stuck = self.room_due.load(Ordering::Relaxed) != NEVER;
+        match (is_stuck, was_stuck) {
+            // It waits since then.
+            (true, true) => {}
+            (true, false) => self.room_due.store(self.idle_from_now(), Ordering::Relaxed),
+            (false, _) => self.room_due.store(NEVER, Ordering::Relaxed),
+        }
+        // An answer may leave long after it was made.
+        if !is_stuck && self.request_due.load(Ordering::Relaxed) != NEVER {
+            self.end_request();
         }
     }
 
-    fn now_ms(&self) -> u64 {
-        ms(self.began_at.elapsed())
-    }
-
-    fn moment(&self, ms: &AtomicU64) -> Instant {
-        self.began_at + Duration::from_millis(ms.load(Ordering::Relaxed))
+    fn idle_from_now(&self) -> u64 {
+        ms(self.began_at.elapsed()) + self.idle_ms
     }
 }
 
 /// In milliseconds; bounded, so that adding a few to a moment cannot overflow.
 fn ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(BUSY).min(BUSY >> 8)
+    u64::try_from(duration.as_millis()).unwrap_or(NEVER).min(NEVER >> 8)
 }
 
 /// Ends the request when it is dropped.

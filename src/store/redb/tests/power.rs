@@ -23,13 +23,16 @@ const SECOND_CUTS: u64 = 4;
 
 /// Cuts to make: short in the tests, longer by a variable.
 fn cuts_wanted() -> u64 {
-    let given = std::env::var("JOBSLATE_POWER_CUTS").ok();
-    given.map_or(100_000, |text| text.parse().expect("JOBSLATE_POWER_CUTS is a number"))
+    number_of("JOBSLATE_POWER_CUTS", 100_000)
 }
 
 fn first_seed() -> u64 {
-    let given = std::env::var("JOBSLATE_SEED").ok();
-    given.map_or(1, |text| text.parse().expect("JOBSLATE_SEED is a number"))
+    number_of("JOBSLATE_SEED", 1)
+}
+
+fn number_of(variable: &str, usual: u64) -> u64 {
+    let given = std::env::var(variable).ok();
+    given.map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
 }
 
 /// What a store says of itself.
