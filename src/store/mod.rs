@@ -5,12 +5,15 @@
 //! the tests, under the same decisions. No type of an engine, and no assumption that there is one
 //! process, leaves this room: a distributed store can stand behind the same two traits.
 
+mod backup;
 mod batch;
 #[cfg(test)]
 mod conformance;
 pub mod memory;
 pub mod redb;
 
+use std::fs::File;
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +22,8 @@ use crate::model::{
     Answer, Counts, Expectations, FeedPage, JobId, JobRecord, Kinds, Lookup, Page, PageQuery,
     Rejection, Request, Timeline, TimelineQuery, TimestampMs,
 };
+
+pub use backup::{BackupError, BackupFault, BackupSummary, RESERVE_BYTES, Reserved, RestoreError};
 
 /// The write side. Its owner is the one writer thread.
 pub trait WriteStore: Send {
@@ -100,6 +105,29 @@ pub trait ReadStore: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`StoreError`] if it cannot be read; what was found wrong is in the report.
     fn check(&self) -> Result<CheckReport, StoreError>;
+
+    /// Writes one moment to `out`, while updates go on. Reads the whole store, and holds on to the
+    /// moment until it is done: `out` must be as fast as a disk, never a client.
+    ///
+    /// # Errors
+    /// [`BackupError`]: what was written is no backup. A store in memory has none.
+    fn backup(
+        &self,
+        out: &mut dyn Write,
+        made_at: TimestampMs,
+    ) -> Result<BackupSummary, BackupError> {
+        let _ = (out, made_at);
+        Err(StoreError::Failed("this store has no backup".to_owned()).into())
+    }
+
+    /// An empty file beside the data that has no name any more: it is gone when it is dropped, or
+    /// the process killed.
+    ///
+    /// # Errors
+    /// The system's, or that the store has no place for one.
+    fn scratch(&self) -> std::io::Result<File> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
 
     fn stats(&self) -> StoreStats;
 
@@ -186,6 +214,8 @@ pub struct StoreStats {
     pub folds: u64,
     /// True while one goes on.
     pub is_folding: bool,
+    /// Moments of the tables that are held: the present one, and older ones that a long read has.
+    pub moments_held: u64,
     pub fold_ms_last: f64,
     pub fold_ms_max: f64,
     /// How often, and for how long in all, the writer waited for a fold.
@@ -227,6 +257,8 @@ pub struct StoreOptions {
     pub timeline_rows_max: u64,
     pub idempotency_keys_max: u64,
     pub idempotency_age_max: Duration,
+    /// A backup beside the data leaves this much of the disk free, in bytes.
+    pub backup_reserve_bytes: u64,
 }
 
 impl Default for StoreOptions {
@@ -250,6 +282,7 @@ impl Default for StoreOptions {
             timeline_rows_max: 1_000_000,
             idempotency_keys_max: 100_000,
             idempotency_age_max: Duration::from_secs(24 * 3600),
+            backup_reserve_bytes: RESERVE_BYTES,
         }
     }
 }

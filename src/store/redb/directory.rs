@@ -8,8 +8,12 @@
 //! tables.redb    the folded state
 //! ```
 //!
+//! What restores and backups leave there for a time is in [`placing`].
+//!
 //! Nothing is ever created over an initialised store: a file that is missing, empty or not a plain
 //! file is refused, untouched, and the message names the way back.
+
+mod placing;
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -19,6 +23,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
+
+pub use placing::Before;
 
 use crate::store::OpenError;
 
@@ -269,7 +275,8 @@ fn refuse_foreign(path: &Path) -> Result<(), OpenError> {
     let names = std::fs::read_dir(path).map_err(|error| failed(path, error))?;
     for name in names {
         let name = name.map_err(|error| failed(path, error))?.file_name();
-        let is_ours = OWN_FILES.iter().any(|own| name == *own) || name == "lost+found";
+        let is_ours =
+            OWN_FILES.iter().chain(&placing::NAMES).any(|own| name == *own) || name == "lost+found";
         if !is_ours {
             let what = format!("it holds {name:?} and no jobslate store");
             return Err(damaged(path, &what, "choose an empty or a new directory"));

@@ -9,6 +9,7 @@
 //! redb is known in this room alone.
 
 mod age;
+mod backup;
 mod check;
 mod codec;
 mod directory;
@@ -26,6 +27,7 @@ mod tail;
 mod timeline;
 mod writer;
 
+pub use backup::{restore, verify_backup};
 pub use open::open;
 
 #[cfg(test)]

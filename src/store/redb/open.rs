@@ -41,7 +41,12 @@ const JOURNAL_CACHE_PART: usize = 8;
 /// # Errors
 /// [`OpenError`]: in use, damaged (nothing was changed), or refused by the system.
 pub fn open(options: StoreOptions, hooks: OpenHooks) -> Result<Sides, OpenError> {
-    open_on(options, hooks, &|_name, file| Ok(Arc::new(FileBackend::new(file)?)))
+    open_on(options, hooks, &from_files)
+}
+
+/// The files as they are.
+pub(super) fn from_files(_name: &str, file: File) -> Result<Backend, DatabaseError> {
+    Ok(Arc::new(FileBackend::new(file)?))
 }
 
 /// Gives the bytes of a file that the directory opened.
@@ -57,6 +62,7 @@ pub(super) fn open_on(
     media: Media<'_>,
 ) -> Result<Sides, OpenError> {
     let directory = Directory::lock(&options.directory)?;
+    directory.settle()?;
     (hooks.progress)(0);
     let (store_id, files) = match directory.store_id()? {
         Some(store_id) => {
@@ -95,7 +101,7 @@ pub(super) fn open_on(
         kinds: options.kinds.clone(),
         store_id,
         age: age.clone(),
-        _directory: directory.clone(),
+        directory: directory.clone(),
     };
     let writer = RedbWriter {
         options,
@@ -113,9 +119,9 @@ pub(super) fn open_on(
 }
 
 /// The two open databases.
-struct Files {
-    journal: Database,
-    tables: Database,
+pub(super) struct Files {
+    pub(super) journal: Database,
+    pub(super) tables: Database,
     journal_disk: DiskCounters,
     tables_disk: DiskCounters,
     holds: [Arc<Hold>; 2],
@@ -123,7 +129,7 @@ struct Files {
 
 impl Files {
     /// Makes a new store: both files with their tables and their identity, then the mark of it.
-    fn create(
+    pub(super) fn create(
         directory: &Directory,
         store_id: &str,
         options: &StoreOptions,

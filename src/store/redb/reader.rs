@@ -1,11 +1,14 @@
 //! The read side: tail, then tables. Never waits for a commit or a fold.
 
+use std::fs::File;
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
 use redb::ReadableTable as _;
 
 use super::age::AgeClock;
+use super::backup::copy;
 use super::check::check;
 use super::codec::{decode_feed_block, decode_kept, decode_segment};
 use super::directory::Directory;
@@ -19,7 +22,9 @@ use crate::model::{
     Counts, Expectations, FeedPage, JobId, JobRecord, Kinds, Lookup, Operation, Page, PageQuery,
     Timeline, TimelineQuery, TimestampMs,
 };
-use crate::store::{CheckReport, KeptAnswer, ReadStore, StoreError, StoreStats};
+use crate::store::{
+    BackupError, BackupSummary, CheckReport, KeptAnswer, ReadStore, StoreError, StoreStats,
+};
 
 /// The shared read side of a store on disk.
 #[derive(Debug)]
@@ -33,7 +38,7 @@ pub struct RedbReader {
     pub(super) store_id: String,
     pub(super) age: Arc<AgeClock>,
     /// The directory stays locked as long as somebody may read it.
-    pub(super) _directory: Arc<Directory>,
+    pub(super) directory: Arc<Directory>,
 }
 
 impl ReadStore for RedbReader {
@@ -101,6 +106,18 @@ impl ReadStore for RedbReader {
         check(&self.tail.view()?)
     }
 
+    fn backup(
+        &self,
+        out: &mut dyn Write,
+        made_at: TimestampMs,
+    ) -> Result<BackupSummary, BackupError> {
+        copy(self.tail.view()?, &self.store_id, made_at, out)
+    }
+
+    fn scratch(&self) -> std::io::Result<File> {
+        self.directory.scratch().map_err(std::io::Error::other)
+    }
+
     fn stats(&self) -> StoreStats {
         let (tail_jobs, tail_updates, tail_bytes) = self.tail.size();
         let fold = self.folder.state();
@@ -111,6 +128,7 @@ impl ReadStore for RedbReader {
             tail_bytes: tail_bytes as u64,
             folds: fold.folds,
             is_folding: fold.is_busy,
+            moments_held: self.tail.moments_held(),
             fold_ms_last: fold.fold_ms_last,
             fold_ms_max: fold.fold_ms_max,
             fold_waits: fold.waits,

@@ -14,7 +14,7 @@ mod ids;
 mod index;
 mod tallies;
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use redb::{Database, TableDefinition};
 
@@ -52,6 +52,17 @@ struct Present {
 struct Open {
     database: Arc<Database>,
     snapshot: Arc<Snapshot>,
+    /// Those before it that a long read still has.
+    before: Vec<Weak<Snapshot>>,
+}
+
+impl Open {
+    /// Shows `snapshot` from now on; the one before is to be freed by the caller.
+    fn replace(&mut self, snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
+        self.before.retain(|it| it.strong_count() > 0);
+        self.before.push(Arc::downgrade(&self.snapshot));
+        std::mem::replace(&mut self.snapshot, snapshot)
+    }
 }
 
 /// What the tables have, before the journal is replayed.
@@ -73,7 +84,7 @@ impl Tail {
             expectations: Arc::new(base.expectations),
             last_seq: base.last_seq,
             updated_at: base.updated_at,
-            tables: Some(Open { database, snapshot: Arc::new(snapshot) }),
+            tables: Some(Open { database, snapshot: Arc::new(snapshot), before: Vec::new() }),
         };
         Self { present: RwLock::new(present) }
     }
@@ -130,8 +141,7 @@ impl Tail {
     pub fn drop_folded(&self, snapshot: Snapshot) {
         let snapshot = Arc::new(snapshot);
         let mut present = self.write();
-        let before =
-            present.tables.as_mut().map(|it| std::mem::replace(&mut it.snapshot, snapshot));
+        let before = present.tables.as_mut().map(|it| it.replace(snapshot));
         let folded = present.folding.take();
         drop(present);
         // Freed after the lock: dropping 200,000 records takes milliseconds.
@@ -144,6 +154,13 @@ impl Tail {
     /// [`StoreError::Failed`] if they are closed.
     pub fn snapshot(&self) -> Result<Arc<Snapshot>, StoreError> {
         self.read().snapshot()
+    }
+
+    /// Moments of the tables that somebody holds; the present one is one.
+    pub fn moments_held(&self) -> u64 {
+        let present = self.read();
+        let before = present.tables.iter().flat_map(|it| &it.before);
+        1 + before.filter(|it| it.strong_count() > 0).count() as u64
     }
 
     /// Jobs, updates and bytes of both generations.

@@ -13,10 +13,15 @@ use wincode::int_encoding::{LittleEndian, VarInt};
 use wincode::len::BincodeLen;
 use wincode::{SchemaRead, SchemaWrite};
 
+mod backup;
 mod kept;
 mod record;
 mod segment;
 
+pub use backup::{
+    BackupHeader, BackupTrailer, decode_backup_header, decode_backup_trailer, encode_backup_header,
+    encode_backup_trailer,
+};
 pub use kept::{decode_kept, encode_kept};
 pub use record::{decode_job, encode_job};
 pub use segment::{Segment, decode_segment, encode_segment};
