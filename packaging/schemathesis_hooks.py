@@ -20,6 +20,7 @@ EVENTS = "text/event-stream"
 # parameters together.
 BY_STATE = {
     "ack_must_be_durable",
+    "backup_running",
     "bad_cursor",
     "check_running",
     "gone",

@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+/// The media type of a backup.
+pub const BACKUP_MEDIA_TYPE: &str = "application/octet-stream";
+
 /// `{"durable_seq":918273}`: everything accepted before the call is on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Flush, examples(json!({"durable_seq": 918_273})))]

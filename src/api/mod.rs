@@ -25,7 +25,7 @@ mod update;
 pub(crate) mod words;
 
 pub use answer::{AnswerBody, QueuedBody, RejectionBody};
-pub use care::{CheckBody, FlushBody, HealthBody};
+pub use care::{BACKUP_MEDIA_TYPE, CheckBody, FlushBody, HealthBody};
 pub use counts::{CountsBody, PipelineCountsBody};
 pub use csv::{entries_csv, jobs_csv};
 pub use feed::{FeedBody, FeedEntryBody};
@@ -36,8 +36,9 @@ pub use pipelines::{ExpectBody, PipelineBody, PipelineJobBody, PipelinesBody};
 pub use problem::{OutcomeBody, PROBLEM_MEDIA_TYPE, ProblemBody, ProblemCode};
 pub use scalar::IdText;
 pub use stats::{
-    BatchesBody, ClosedByBody, CommitMsBody, ConnectionsBody, FilesBody, FoldBody, HttpBody,
-    IdempotencyBody, ProcessBody, QueueBody, ResponsesBody, StatsBody, TailBody, UpdatesBody,
+    BackupsBody, BatchesBody, ClosedByBody, CommitMsBody, ConnectionsBody, FilesBody, FoldBody,
+    HttpBody, IdempotencyBody, ProcessBody, QueueBody, ResponsesBody, StatsBody, TailBody,
+    UpdatesBody,
 };
 pub use time::TimeBody;
 pub use timeline::{TimelineBody, TimelineStepBody};

@@ -170,6 +170,8 @@ problem_codes! {
     BodiesFull = "bodies_full" 429 true "Too many bodies at once",
     /// One check at a time.
     CheckRunning = "check_running" 429 true "A check is running",
+    /// One backup at a time.
+    BackupRunning = "backup_running" 429 true "A backup is running",
     Internal = "internal" 500 false "Internal error",
     CorruptRecord = "corrupt_record" 500 false "Corrupt record",
     /// The store is not open yet.

@@ -6,13 +6,14 @@
 //!  "batches":{"committed":240,"closed_by":{"waiter":0,"size":238,"interval":2,"flush":0,
 //!             "drain":0},"saved_percent":98.0},
 //!  "commit_ms":{"p50":0.6,"p99":2.1,"max":9.7},"queue":{},"tail":{},"fold":{},"files":{},
-//!  "http":{},"process":{}}
+//!  "backups":{},"http":{},"process":{}}
 //! ```
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::service::ServiceStats;
+use super::TimeBody;
+use crate::service::{BackupTotals, ServiceStats};
 
 /// Everything that is counted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -26,6 +27,7 @@ pub struct StatsBody {
     pub tail: TailBody,
     pub fold: FoldBody,
     pub files: FilesBody,
+    pub backups: BackupsBody,
     pub http: HttpBody,
     pub process: ProcessBody,
 }
@@ -136,7 +138,7 @@ pub struct FoldBody {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = FilesStats, examples(json!({
     "journal_bytes": 1_052_672, "tables_bytes": 16_846_848, "written_bytes": 52_428_800,
-    "syncs": 264, "last_seq": 11_996,
+    "syncs": 264, "last_seq": 11_996, "moments_held": 1,
 })))]
 pub struct FilesBody {
     pub journal_bytes: u64,
@@ -145,6 +147,50 @@ pub struct FilesBody {
     pub syncs: u64,
     /// The last durable update.
     pub last_seq: u64,
+    /// Moments of the tables that are held: the present one, and older ones that long reads have.
+    pub moments_held: u64,
+}
+
+/// The backups that the server makes by itself at intervals.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = BackupsStats, examples(json!({
+    "scheduled": true, "made": 7, "failed": 0, "failing": false,
+    "last_at": "2025-11-24T16:00:00.123Z", "last_seq": 11_996, "last_bytes": 1_048_576,
+    "last_ms": 85.0,
+})))]
+pub struct BackupsBody {
+    /// True if it makes any: `backup_dir` is set.
+    pub scheduled: bool,
+    pub made: u64,
+    pub failed: u64,
+    /// True if the last try failed; the log says why.
+    pub failing: bool,
+    /// When the last was made, what it reflects, its length and how long it took; `null` if none
+    /// was made since the start.
+    #[schema(required)]
+    pub last_at: Option<TimeBody>,
+    #[schema(required)]
+    pub last_seq: Option<u64>,
+    #[schema(required)]
+    pub last_bytes: Option<u64>,
+    #[schema(required)]
+    pub last_ms: Option<f64>,
+}
+
+impl BackupsBody {
+    fn of(totals: &BackupTotals) -> Self {
+        let last = totals.last.as_ref();
+        Self {
+            scheduled: totals.is_scheduled,
+            made: totals.made,
+            failed: totals.failed,
+            failing: totals.is_failing,
+            last_at: last.map(|it| TimeBody(it.made_at)),
+            last_seq: last.map(|it| it.as_of_seq),
+            last_bytes: last.map(|it| it.bytes),
+            last_ms: last.map(|it| it.ms),
+        }
+    }
 }
 
 /// The server's own numbers.
@@ -250,7 +296,9 @@ impl StatsBody {
                 written_bytes: store.written_bytes,
                 syncs: store.syncs,
                 last_seq: store.last_seq,
+                moments_held: store.moments_held,
             },
+            backups: BackupsBody::of(&stats.backups),
             http,
             process,
         }

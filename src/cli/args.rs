@@ -3,9 +3,11 @@
 //! Here are the commands about the store and the program; those about jobs and about the feed have
 //! files of their own.
 
+mod backup;
 mod feed;
 mod jobs;
 
+pub use backup::{BackupArgs, RestoreArgs};
 pub use feed::{
     ExportArgs, ExportJobsArgs, ExportTarget, ExportUpdatesArgs, ExportWhat, FeedFilterArgs,
     FileFormat, WaitArgs, WatchArgs,
@@ -33,7 +35,7 @@ Exit codes:
       finished otherwise, damage found   74  the machine cannot read or write
   64  wrong command line                 75  try again: store in use, queue full,
   65  updates rejected, input broken         wait took longer than --timeout
-  66  the input cannot be opened, the    76  the store is damaged
+  66  the input cannot be opened, the    76  the store or backup is damaged
       feed no longer holds it or is      78  wrong configuration
       of another store
   69  no server answers
@@ -69,6 +71,8 @@ pub enum Command {
     Stats(StatsArgs),
     Flush(FlushArgs),
     Check(CheckArgs),
+    Backup(BackupArgs),
+    Restore(RestoreArgs),
     Config(ConfigArgs),
     Completions(CompletionsArgs),
 }

@@ -34,15 +34,7 @@ pub async fn run(args: CheckArgs) -> Result<(), Failure> {
 
 /// Opens the store as a server would (what a kill left in the journal is replayed), and closes it.
 fn check_directory(directory: &Path) -> Result<CheckBody, Failure> {
-    // Opening makes a store where there is nothing, and a new store is always clean.
-    let has_store = std::fs::read_dir(directory)
-        .map(|mut files| files.any(|file| file.is_ok_and(|file| is_of_store(&file.file_name()))));
-    let refused = |why: String| {
-        Failure::new(Exit::NoInput, format!("there is no store in {}{why}", directory.display()))
-    };
-    if !has_store.map_err(|error| refused(format!(": {error}")))? {
-        return Err(refused(String::new()));
-    }
+    has_store(directory)?;
     let store = StoreOptions { directory: directory.to_owned(), ..StoreOptions::default() };
     let options = ServiceOptions { store, ..ServiceOptions::default() };
     let service = Service::open(options, Arc::new(|_| ()))?;
@@ -55,6 +47,23 @@ fn check_directory(directory: &Path) -> Result<CheckBody, Failure> {
         last_seq: report.last_seq,
         problems: report.problems,
     })
+}
+
+/// Opening makes a store where there is nothing, and a new store is always clean.
+///
+/// # Errors
+/// [`Failure`]: there is none in `directory`.
+pub fn has_store(directory: &Path) -> Result<(), Failure> {
+    let has_store = std::fs::read_dir(directory)
+        .map(|mut files| files.any(|file| file.is_ok_and(|file| is_of_store(&file.file_name()))));
+    let refused = |why: String| {
+        Failure::new(Exit::NoInput, format!("there is no store in {}{why}", directory.display()))
+    };
+    match has_store {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(refused(String::new())),
+        Err(error) => Err(refused(format!(": {error}"))),
+    }
 }
 
 /// True for the files that make a directory a store's, whole or damaged.

@@ -12,7 +12,7 @@ use super::output::shown;
 use crate::api::ProblemBody;
 use crate::client::ClientError;
 use crate::model::{InvalidName, RejectionCode};
-use crate::store::{OpenError, StoreError};
+use crate::store::{BackupError, BackupFault, OpenError, RestoreError, StoreError};
 use crate::telemetry::logging::LogError;
 
 /// How a command ended.
@@ -32,14 +32,14 @@ pub enum Exit {
     Unavailable = 69,
     /// A bug.
     Internal = 70,
-    /// The output file cannot be made, or is there already.
+    /// The output file or store cannot be made, or is there already.
     CannotCreate = 73,
     /// The machine failed to read or write.
     Io = 74,
     /// Try again later: the store is in use, the queue is full, the server stops, a wait took too
     /// long.
     TryLater = 75,
-    /// The store is damaged; nothing was changed.
+    /// The store or the backup is damaged, or of another build; nothing was changed.
     Damaged = 76,
     BadConfig = 78,
     /// Stopped by SIGINT or SIGTERM before the end.
@@ -143,6 +143,37 @@ impl From<StoreError> for Failure {
             StoreError::CorruptRecord { .. } => Exit::Damaged,
         };
         Self::new(exit, error.to_string())
+    }
+}
+
+impl From<BackupError> for Failure {
+    fn from(error: BackupError) -> Self {
+        match error {
+            BackupError::Store(error) => Self::from(error),
+            error => Self::new(Exit::Io, error.to_string()),
+        }
+    }
+}
+
+impl From<BackupFault> for Failure {
+    fn from(fault: BackupFault) -> Self {
+        let exit = match fault {
+            BackupFault::Unreadable(_) => Exit::Io,
+            BackupFault::Damaged(_) | BackupFault::OtherFormat { .. } => Exit::Damaged,
+        };
+        Self::new(exit, fault.to_string())
+    }
+}
+
+impl From<RestoreError> for Failure {
+    fn from(error: RestoreError) -> Self {
+        match error {
+            RestoreError::Fault(fault) => Self::from(fault),
+            RestoreError::Open(error) => Self::from(error),
+            RestoreError::Store(error) => Self::from(error),
+            error @ RestoreError::Exists { .. } => Self::new(Exit::CannotCreate, error.to_string()),
+            error @ RestoreError::Unsound(_) => Self::new(Exit::Damaged, error.to_string()),
+        }
     }
 }
 

@@ -2,9 +2,10 @@
 //!
 //! [`run`] is the whole program; `main` only hands it the arguments. `serve` joins all rooms and is
 //! the one place where they meet; every other command is a client of a running server, except
-//! `check --data-dir`, which opens a store that nobody else has open.
+//! `check` and `backup` with `--data-dir`, and `restore`, which open a store that nobody else has open.
 
 mod args;
+mod backup;
 mod check;
 mod config;
 mod counts;
@@ -22,11 +23,13 @@ mod open_files;
 mod output;
 mod pipelines;
 mod progress;
+mod restore;
 mod retry;
 mod serve;
 mod set;
 mod signals;
 mod stats;
+mod target;
 mod wait;
 mod watch;
 
@@ -74,6 +77,8 @@ fn print_message(message: &clap::Error) -> Result<(), Failure> {
 fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Serve(args) => serve::run(args),
+        Command::Backup(args) => ask(backup::run(args)),
+        Command::Restore(args) => restore::run(args),
         Command::Config(args) => print_config(&args),
         Command::Completions(args) => print_completions(&args),
         Command::Import(args) => ask(import::run(args)),

@@ -21,7 +21,7 @@ use super::exit::{Exit, Failure};
 use super::open_files;
 use super::signals::Signals;
 use crate::http::{self, Gate};
-use crate::service::{Service, ServiceOptions};
+use crate::service::{BackupOptions, Service, ServiceOptions};
 use crate::telemetry;
 use crate::telemetry::logging::{self, LogFormat, LogOptions};
 
@@ -71,7 +71,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         let _ = stopped.await;
     }));
     let mut run = Run { gate, server, stop: Some(stop), signals };
-    let result = run.all(config.service, address).await;
+    let result = run.all(config.service, config.backups, address).await;
     run.end_server().await.and(result)
 }
 
@@ -85,13 +85,22 @@ struct Run {
 }
 
 impl Run {
-    async fn all(&mut self, options: ServiceOptions, address: SocketAddr) -> Result<(), Failure> {
+    async fn all(
+        &mut self,
+        options: ServiceOptions,
+        backups: Option<BackupOptions>,
+        address: SocketAddr,
+    ) -> Result<(), Failure> {
         let directory = options.store.directory.clone();
         let (service, is_stopping) = self.open(options).await?;
         if !is_stopping {
             self.gate.open(service.clone());
             log_ready(address, &directory);
-            self.wait_for_stop().await?;
+            let backups = backups.map(|options| spawn_backups(&service, options));
+            let stopped = self.wait_for_stop().await;
+            // One that is being made ends by itself when the store is closed.
+            backups.iter().for_each(JoinHandle::abort);
+            stopped?;
         }
         self.end_server().await?;
         let drained = obey_second(&mut self.signals, service.drain()).await;
@@ -143,6 +152,11 @@ impl Run {
             ended => Err(ended_early(ended)),
         }
     }
+}
+
+fn spawn_backups(service: &Service, options: BackupOptions) -> JoinHandle<()> {
+    let service = service.clone();
+    tokio::spawn(async move { service.run_backups(options).await })
 }
 
 /// Waits for a step of the stop; a signal meanwhile ends the process at once.

@@ -7,8 +7,8 @@ use super::config::{format_bytes, format_duration};
 use super::exit::Failure;
 use super::output::{self, grouped};
 use crate::api::{
-    BatchesBody, ClosedByBody, CommitMsBody, FilesBody, FoldBody, HttpBody, IdempotencyBody,
-    ProcessBody, QueueBody, StatsBody, TailBody, UpdatesBody,
+    BackupsBody, BatchesBody, ClosedByBody, CommitMsBody, FilesBody, FoldBody, HttpBody,
+    IdempotencyBody, ProcessBody, QueueBody, StatsBody, TailBody, UpdatesBody,
 };
 use crate::client::Client;
 
@@ -35,6 +35,7 @@ fn table(stats: &StatsBody) -> Table {
         ("tail", tail(&stats.tail)),
         ("folds", folds(&stats.fold)),
         ("files", files(&stats.files)),
+        ("backups", backups(&stats.backups)),
         ("http", http(&stats.http)),
         ("process", process(&stats.process)),
     ];
@@ -122,6 +123,19 @@ fn files(files: &FilesBody) -> String {
     )
 }
 
+fn backups(backups: &BackupsBody) -> String {
+    if !backups.scheduled {
+        return "none at intervals; see --backup-dir of serve".to_owned();
+    }
+    let last = match (&backups.last_at, &backups.last_bytes) {
+        (Some(at), Some(bytes)) => format!("last {}, {}", at.0, about_bytes(*bytes)),
+        _ => "none yet".to_owned(),
+    };
+    let (made, failed) = (grouped(backups.made), grouped(backups.failed));
+    let now = if backups.failing { "; FAILING" } else { "" };
+    format!("{made} made, {failed} failed, {last}{now}")
+}
+
 fn http(http: &HttpBody) -> String {
     format!(
         "{} requests ({} now): {} answered, {} refused, {} failed; {} of {} connections, \
@@ -146,7 +160,7 @@ fn process(process: &ProcessBody) -> String {
 }
 
 /// One decimal of the largest unit: `3.2 MiB`.
-fn about_bytes(bytes: u64) -> String {
+pub fn about_bytes(bytes: u64) -> String {
     let units = [("GiB", 1_u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     let unit =
         units.into_iter().find(|(_, scale)| bytes >= *scale && !bytes.is_multiple_of(*scale));

@@ -88,12 +88,12 @@ impl Exchange {
         if answered.status.is_success() { Ok(answered) } else { Err(answered.into_error()) }
     }
 
-    /// Sends `call` and reads no further than the head of a stream of events; anything else is an
-    /// error.
-    pub async fn stream(&self, call: RequestBuilder) -> Result<Stream, ClientError> {
+    /// Sends `call` and reads no further than the head of an answer of this media type; anything
+    /// else is an error.
+    pub async fn stream(&self, call: RequestBuilder, wanted: &str) -> Result<Stream, ClientError> {
         let response = call.send().await.map_err(|error| self.unavailable(chain(&error)))?;
         let media = response.headers().get("content-type").and_then(|value| value.to_str().ok());
-        let is_stream = media.is_some_and(|media| media.starts_with("text/event-stream"));
+        let is_stream = media.is_some_and(|media| media.starts_with(wanted));
         match response.status().is_success() {
             true if is_stream => Ok(Stream { response, exchange: self.clone() }),
             true => Err(self.whole(response).await?.into_foreign()),
@@ -141,6 +141,16 @@ impl Stream {
     /// The store that the events are of, if the server says it.
     pub fn store_id(&self) -> Option<&str> {
         store_id(self.response.headers())
+    }
+
+    /// The length of the whole, if the server says it.
+    pub fn length(&self) -> Option<u64> {
+        self.response.content_length()
+    }
+
+    /// The next piece; `None` at the end, which comes only when all of it came.
+    pub async fn next(&mut self) -> Result<Option<impl AsRef<[u8]> + use<>>, ClientError> {
+        self.response.chunk().await.map_err(|error| self.exchange.unavailable(chain(&error)))
     }
 
     /// The next piece; an error at the end of the stream, which has none by itself. Loses nothing

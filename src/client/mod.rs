@@ -22,12 +22,12 @@ use std::time::Duration;
 use reqwest::{Method, RequestBuilder, Url};
 
 use crate::api::{
-    AnswerBody, CheckBody, CountsBody, ExpectBody, FeedBody, FlushBody, HealthBody, HistoryBody,
-    IdText, JobBody, ListBody, LookupBody, LookupRequestBody, PipelineBody, PipelinesBody,
-    QueuedBody, StatsBody, TimelineBody, UpdateBody,
+    AnswerBody, BACKUP_MEDIA_TYPE, CheckBody, CountsBody, ExpectBody, FeedBody, FlushBody,
+    HealthBody, HistoryBody, IdText, JobBody, ListBody, LookupBody, LookupRequestBody,
+    PipelineBody, PipelinesBody, QueuedBody, StatsBody, TimelineBody, UpdateBody,
 };
 use crate::model::TimestampMs;
-use exchange::Exchange;
+use exchange::{Exchange, Stream};
 use query::{Pairs, duration, given};
 
 /// Longest wait for an answer; a durable write may wait for a slow disk.
@@ -305,6 +305,16 @@ impl Client {
         self.exchange.answer(call).await?.json()
     }
 
+    /// Begins to take a backup. It is copied at the server before the first piece comes.
+    ///
+    /// # Errors
+    /// [`ClientError`]; while another backup is on its way, a problem with the code
+    /// `backup_running`.
+    pub async fn backup(&self) -> Result<Download, ClientError> {
+        let call = self.exchange.call(Method::GET, &["v1", "backup"], &[]);
+        Ok(Download(self.exchange.stream(call, BACKUP_MEDIA_TYPE).await?))
+    }
+
     /// Whether the server can do its work.
     ///
     /// # Errors
@@ -320,6 +330,25 @@ impl Client {
     ) -> Result<T, ClientError> {
         let call = self.exchange.call(Method::GET, path, &query).timeout(ANSWER_TIMEOUT);
         self.exchange.answer(call).await?.json()
+    }
+}
+
+/// A file that comes from the server piece by piece.
+#[derive(Debug)]
+pub struct Download(Stream);
+
+impl Download {
+    /// The length of the file, in bytes, if the server says it.
+    pub fn length(&self) -> Option<u64> {
+        self.0.length()
+    }
+
+    /// The next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// [`ClientError`]: the connection broke before the end.
+    pub async fn piece(&mut self) -> Result<Option<impl AsRef<[u8]> + use<>>, ClientError> {
+        self.0.next().await
     }
 }
 

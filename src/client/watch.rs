@@ -31,6 +31,7 @@ use super::query::{FeedQuery, given};
 use super::sse::{Event, EventReader};
 use crate::api::{FeedEntryBody, ProblemBody};
 
+const EVENTS: &str = "text/event-stream";
 /// A connection that lasts so long is one, though nothing came yet: as long as the longest wait
 /// between two tries, so that a server which cuts each one is not called more often than that.
 const STEADY_AFTER: Duration = Duration::from_secs(5);
@@ -190,7 +191,7 @@ impl Watch {
         let after = self.after.to_string();
         pairs.extend(given([("after", Some(after)), ("format", Some("sse".to_owned()))]));
         let call = self.exchange.call(Method::GET, &["v1", "updates"], &pairs);
-        let connecting = self.exchange.stream(call.header("accept", "text/event-stream"));
+        let connecting = self.exchange.stream(call.header("accept", EVENTS), EVENTS);
         let stream = tokio::time::timeout(self.options.silence_max, connecting).await;
         let stream =
             stream.unwrap_or_else(|_| Err(self.exchange.unavailable("it took too long")))?;

@@ -35,6 +35,8 @@ struct Inner {
     drain: watch::Sender<bool>,
     /// One `check` at a time.
     is_checking: AtomicBool,
+    /// One backup at a time is made and sent.
+    is_copying: AtomicBool,
     /// Bytes of the bodies that are being read or parsed.
     bodies_bytes: AtomicUsize,
     connections: Connections,
@@ -55,6 +57,7 @@ impl Gate {
             percent: AtomicU8::new(0),
             drain: watch::Sender::new(false),
             is_checking: AtomicBool::new(false),
+            is_copying: AtomicBool::new(false),
             bodies_bytes: AtomicUsize::new(0),
             connections: Connections::default(),
             hub: Hub::default(),
@@ -129,6 +132,12 @@ impl Gate {
         (!was_checking).then(|| Checking(self.clone()))
     }
 
+    /// The right to make and send the one backup; `None` if one is on its way.
+    pub(super) fn begin_backup(&self) -> Option<Copying> {
+        let was_copying = self.0.is_copying.swap(true, Ordering::Acquire);
+        (!was_copying).then(|| Copying(self.clone()))
+    }
+
     /// Follows whether the stop has begun.
     pub(super) fn drain(&self) -> watch::Receiver<bool> {
         self.0.drain.subscribe()
@@ -193,5 +202,15 @@ pub(super) struct Checking(Gate);
 impl Drop for Checking {
     fn drop(&mut self) {
         self.0.0.is_checking.store(false, Ordering::Release);
+    }
+}
+
+/// The right to make and send the one backup, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Copying(Gate);
+
+impl Drop for Copying {
+    fn drop(&mut self) {
+        self.0.0.is_copying.store(false, Ordering::Release);
     }
 }

@@ -4,6 +4,7 @@
 //! name), handed to the service, and answered in the shapes of [`api`](crate::api); every refusal
 //! is a problem with a stable code. No CORS, no cookies, no state but the [`Gate`].
 
+mod backup;
 mod body;
 mod check;
 mod connection;
@@ -79,6 +80,7 @@ fn routes() -> OpenApiRouter<Gate> {
         .routes(routes!(flush::post))
         .routes(routes!(stats::get))
         .routes(routes!(check::get))
+        .routes(routes!(backup::get))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .routes(routes!(openapi::get))

@@ -5,6 +5,7 @@
 //! `read`; everything that changes the store happens on the writer thread.
 
 mod admission;
+mod backup;
 mod error;
 mod idempotency;
 mod options;
@@ -24,6 +25,7 @@ use crate::telemetry::DROPPED_WITHOUT_DRAIN;
 use crate::telemetry::pressure::Pressure;
 
 pub use crate::batch::{ClosedBy, Drained, InvalidLimits, Outcome};
+pub use backup::{BackupOptions, BackupTotals, LastBackup};
 pub use error::SubmitError;
 pub use options::{HealthState, ServiceOptions};
 pub use pipelines::{PipelineSummary, PipelinesPage};
@@ -82,6 +84,7 @@ struct Inner {
     reservations: idempotency::Reservations,
     counters: stats::Counters,
     batches: BatchStats,
+    backups: backup::Totals,
     /// Told by the writer after each batch.
     durable: watch::Receiver<u64>,
     pressure: Pressure,
@@ -144,6 +147,7 @@ impl Service {
             reservations: idempotency::Reservations::default(),
             counters: stats::Counters::default(),
             batches,
+            backups: backup::Totals::default(),
             durable,
             pressure: Pressure::default(),
             writer: Mutex::new(Some(writer)),
@@ -224,7 +228,8 @@ impl Service {
 
     pub fn stats(&self) -> ServiceStats {
         let Inner { counters, queue, batches, read, .. } = &*self.inner;
-        stats::collect(counters, queue, batches, read.stats())
+        let backups = self.inner.backups.lock().clone();
+        ServiceStats { backups, ..stats::collect(counters, queue, batches, read.stats()) }
     }
 
     /// The configured meaning of statuses, for the kinds in answers.

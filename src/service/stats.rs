@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::BackupTotals;
 use crate::batch::{BatchStats, ClosedBy, Queue};
 use crate::store::StoreStats;
 
@@ -39,6 +40,7 @@ pub struct ServiceStats {
     /// Calls refused because their idempotency key belongs to another call.
     pub idempotent_reused: u64,
     pub store: StoreStats,
+    pub backups: BackupTotals,
 }
 
 /// What is counted at the door.
@@ -90,5 +92,6 @@ pub(super) fn collect(
         idempotent_replayed: read(&counters.replayed),
         idempotent_reused: read(&counters.reused),
         store,
+        backups: BackupTotals::default(),
     }
 }

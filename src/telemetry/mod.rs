@@ -26,6 +26,10 @@ pub const POOL_PRESSURE: &str = "pool_pressure";
 pub const STORE_FAILED: &str = "store_failed";
 /// Ids were found damaged while their runs were merged; those runs stay as they are.
 pub const MERGE_GIVEN_UP: &str = "merge_given_up";
+/// A scheduled backup is complete and synced.
+pub const BACKUP_MADE: &str = "backup_made";
+/// A scheduled backup was not made; it is tried again.
+pub const BACKUP_FAILED: &str = "backup_failed";
 /// The clean stop is done.
 pub const DRAINED: &str = "drained";
 /// The last handle went away without a drain.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::server::{Site, jobslate};
 
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 21] = [
     "serve",
     "import",
     "set",
@@ -24,6 +24,8 @@ const COMMANDS: [&str; 19] = [
     "stats",
     "flush",
     "check",
+    "backup",
+    "restore",
     "config",
     "completions",
 ];

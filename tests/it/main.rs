@@ -9,6 +9,7 @@
     reason = "a test that cannot go on has failed, and says where"
 )]
 
+mod backup;
 mod bad_input;
 mod benches;
 mod cli;

@@ -227,6 +227,17 @@ keys! {
             "How long an idempotency key is remembered",
             "short: a late retry may count twice; long: a larger file";
     }
+    "Backups" {
+        BACKUP_DIR = "backup_dir", Shape::Path, "",
+            "Directory of backups that the server makes by itself; made if it does not exist",
+            "not set: none are made; another disk than that of the data survives its loss";
+        BACKUP_INTERVAL = "backup_interval", period(MINUTE, Duration::from_hours(24 * 365)), "1d",
+            "Time from one backup to the next, also over restarts",
+            "short: more reading and writing; long: a restored store is older";
+        BACKUP_KEEP = "backup_keep", count(1, 10_000), "7",
+            "Backups that are kept; the oldest goes once a new one is complete",
+            "more: more room; files with other names in that directory are never touched";
+    }
     "Batching" {
         BATCH_SIZE = "batch_size", count(1, 1_000_000), "50",
             "Queued updates that close a batch; a trigger, not a cap",

@@ -31,7 +31,7 @@ use std::net::SocketAddr;
 
 use crate::http::HttpOptions;
 use crate::model::{Kind, Kinds, Status};
-use crate::service::ServiceOptions;
+use crate::service::{BackupOptions, ServiceOptions};
 use crate::store::StoreOptions;
 use crate::telemetry::logging::{self, LogFormat, LogOptions};
 use error::Assigned;
@@ -44,6 +44,8 @@ pub struct Config {
     pub listen: SocketAddr,
     pub http: HttpOptions,
     pub service: ServiceOptions,
+    /// `None`: the server makes no backups by itself.
+    pub backups: Option<BackupOptions>,
     pub log: LogOptions,
 }
 
@@ -58,6 +60,7 @@ impl Config {
             listen: listen(layers)?,
             http: http(layers)?,
             service: service(layers)?,
+            backups: backups(layers)?,
             log: log(layers)?,
         })
     }
@@ -119,6 +122,13 @@ fn store(layers: &Layers) -> Result<StoreOptions, ConfigError> {
         idempotency_age_max: layers.period(&keys::IDEMPOTENCY_AGE_MAX)?,
         ..StoreOptions::default()
     })
+}
+
+fn backups(layers: &Layers) -> Result<Option<BackupOptions>, ConfigError> {
+    let interval = layers.period(&keys::BACKUP_INTERVAL)?;
+    let keep = layers.count(&keys::BACKUP_KEEP)?;
+    let directory = layers.path(&keys::BACKUP_DIR);
+    Ok(directory.map(|directory| BackupOptions { directory, interval, keep }))
 }
 
 fn kinds(layers: &Layers) -> Result<Kinds, ConfigError> {

@@ -17,10 +17,10 @@ use crate::api::{PROBLEM_MEDIA_TYPE, ProblemBody, ProblemCode};
 use crate::model::RejectionCode;
 
 use ProblemCode::{
-    AckMustBeDurable, AllRejected, BadCursor, BodiesFull, BodyTimeout, BodyTooLarge, CheckRunning,
-    CorruptRecord, Draining, Gone, IdempotencyKeyReused, Internal, InvalidBody,
+    AckMustBeDurable, AllRejected, BackupRunning, BadCursor, BodiesFull, BodyTimeout, BodyTooLarge,
+    CheckRunning, CorruptRecord, Draining, Gone, IdempotencyKeyReused, Internal, InvalidBody,
     InvalidExpectedTotal, InvalidIdempotencyKey, InvalidQuery, NotFound, Opening, QueueFull,
-    Rejected, RequestTooLarge, StorageFailed, TooManyConnections, UnknownPipeline,
+    Rejected, RequestTooLarge, StorageFailed, StorageFull, TooManyConnections, UnknownPipeline,
     UnsupportedMediaType,
 };
 
@@ -86,6 +86,7 @@ refusals! {
     Feed: Reads = ANY, &[Gone];
     Pipeline: Reads = ANY, PIPELINE, &[UnknownPipeline];
     Check: Reads = ANY, &[CheckRunning];
+    Backup: Reads = ANY, &[BackupRunning, StorageFull];
     Ready: Reads = &[Opening, Draining, StorageFailed];
     Always: Reads = &[TooManyConnections];
     Flush: Writes = ANY;

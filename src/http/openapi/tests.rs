@@ -195,6 +195,7 @@ fn is_read_as_numbers(name: &str, example: &Value) -> Option<bool> {
         "TailStats" => "/tail",
         "FoldStats" => "/fold",
         "FilesStats" => "/files",
+        "BackupsStats" => "/backups",
         "HttpStats" => "/http",
         "ProcessStats" => "/process",
         _ => return None,

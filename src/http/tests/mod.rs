@@ -1,5 +1,6 @@
 //! The server through its own door: requests in, answers out; a socket only where it matters.
 
+mod backup;
 mod bad_input;
 mod feed;
 mod jobs;

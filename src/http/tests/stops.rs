@@ -29,6 +29,7 @@ async fn a_closed_gate_says_that_it_opens() {
         (Method::POST, "/v1/flush"),
         (Method::GET, "/v1/stats"),
         (Method::GET, "/v1/check"),
+        (Method::GET, "/v1/backup"),
         (Method::GET, "/readyz"),
     ] {
         let answer = call(method.clone(), uri).await;

@@ -27,7 +27,7 @@ mod tail;
 mod timeline;
 mod writer;
 
-pub use backup::{restore, verify_backup};
+pub use backup::{keeping_all, restore, verify_backup};
 pub use open::open;
 
 #[cfg(test)]

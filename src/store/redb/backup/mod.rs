@@ -24,7 +24,7 @@ pub use copy::copy;
 pub use read::verify_backup;
 #[cfg(test)]
 use read::{BackupReader, Entry};
-pub use restore::restore;
+pub use restore::{keeping_all, restore};
 
 const MAGIC: &[u8; 16] = b"jobslate backup\n";
 /// Of these bytes; the store has a format of its own.

@@ -4,8 +4,6 @@
 //! more memory than a thousand. A server that is busy or restarts is asked again: a walk goes on
 //! where it was.
 
-mod target;
-
 use std::ffi::OsStr;
 use std::time::{Duration, Instant};
 
@@ -18,11 +16,11 @@ use super::exit::{Exit, Failure};
 use super::output::{self, grouped};
 use super::progress::{Measure, Position, Progress, Task};
 use super::signals::Signals;
+use super::target::Target;
 use super::{list, retry, watch};
 use crate::api::{CountsBody, FeedBody, entries_csv, jobs_csv};
 use crate::client::{Client, ClientError, FeedQuery, ListQuery};
 use crate::model::limits::{PAGE_JOBS_MAX, PAGE_UPDATES_MAX};
-use target::Target;
 
 /// What was written, beside the data.
 #[derive(Debug, Serialize)]

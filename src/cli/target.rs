@@ -1,4 +1,4 @@
-//! Where an export goes: standard output, or a file that is whole or not there.
+//! Where an export or a backup goes: standard output, or a file that is whole or not there.
 //!
 //! A file is written under another name in the same directory, synced, and renamed at the end. If
 //! the process is killed, the other name stays and may be removed. Only the owner may read a new
@@ -89,6 +89,16 @@ impl Target {
             Self::Device(writer) => Ok(writer.write_all(bytes)?),
             Self::File(file) => file.writer.write_all(bytes).map_err(|error| file.failed(&error)),
         }
+    }
+
+    /// What was written, to be read from its beginning; `None` if it is gone.
+    ///
+    /// # Errors
+    /// As of [`write`](Self::write).
+    pub fn written(&mut self) -> Result<Option<File>, Failure> {
+        let Self::File(new) = self else { return Ok(None) };
+        let opened = new.writer.flush().and_then(|()| File::open(&new.written_as));
+        opened.map(Some).map_err(|error| new.failed(&error))
     }
 
     /// Everything is written: a file is synced and gets its name.

@@ -1,0 +1,169 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::model::{Clock, ManualClock, Request, Update};
+use crate::service::ServiceOptions;
+use crate::store::redb::verify_backup;
+use crate::telemetry::capture::logged;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+struct Bench {
+    directory: tempfile::TempDir,
+    service: Service,
+    clock: ManualClock,
+}
+
+impl Bench {
+    fn new(reserve_bytes: u64) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = ManualClock::at(TimestampMs(1_764_000_000_000));
+        let mut options =
+            ServiceOptions { clock: Clock::Manual(clock.clone()), ..ServiceOptions::default() };
+        options.store.directory = directory.path().join("data");
+        options.store.backup_reserve_bytes = reserve_bytes;
+        let service = Service::open(options, Arc::new(|_| ())).unwrap();
+        let bench = Self { directory, service, clock };
+        bench.report("queued");
+        bench
+    }
+
+    fn report(&self, status: &str) {
+        let request = Request::new(vec![Update::status("doc-1", status).unwrap()]);
+        self.service.submit_blocking(request).unwrap();
+    }
+
+    fn options(&self, keep: usize) -> BackupOptions {
+        let directory = self.directory.path().join("backups");
+        BackupOptions { directory, interval: HOUR, keep }
+    }
+
+    fn make(&self, keep: usize) {
+        self.service.make_backup(&self.options(keep)).unwrap();
+    }
+
+    /// The files in the directory of backups.
+    fn found(&self) -> Vec<String> {
+        let found = std::fs::read_dir(self.directory.path().join("backups")).unwrap();
+        let mut found: Vec<String> =
+            found.map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
+        found.sort_unstable();
+        found
+    }
+
+    fn totals(&self) -> BackupTotals {
+        self.service.stats().backups
+    }
+}
+
+#[test]
+fn the_newest_backups_are_kept_and_nothing_else_is_touched() {
+    let bench = Bench::new(0);
+    let options = bench.options(3);
+    std::fs::create_dir(&options.directory).unwrap();
+    let others =
+        ["jobslate-1.backup", "jobslate-20251124T160000Z.backup", "notes", "x.backup.part"];
+    for name in others {
+        std::fs::write(options.directory.join(name), "not ours").unwrap();
+    }
+    // What a process that was killed left.
+    let left = options.directory.join("jobslate-20251124T150000.000Z.backup.part");
+    std::fs::write(&left, "half").unwrap();
+    for _ in 0..5 {
+        bench.make(3);
+        bench.clock.advance(HOUR);
+    }
+    let mut expected = others.map(str::to_owned).to_vec();
+    expected.extend([18, 19, 20].map(|hour| format!("jobslate-20251124T{hour}0000.000Z.backup")));
+    expected.sort_unstable();
+    assert_eq!(bench.found(), expected);
+    let newest = File::open(options.directory.join("jobslate-20251124T200000.000Z.backup"));
+    let summary = verify_backup(io::BufReader::new(newest.unwrap())).unwrap();
+    let last = bench.totals().last.unwrap();
+    assert_eq!((summary.jobs, summary.as_of_seq), (1, 1));
+    assert_eq!((last.bytes, last.as_of_seq, last.made_at), (summary.bytes, 1, summary.made_at));
+    assert_eq!((bench.totals().made, bench.totals().failed), (5, 0));
+}
+
+#[test]
+fn the_backup_just_made_is_kept_though_the_clock_was_set_back() {
+    let bench = Bench::new(0);
+    for _ in 0..2 {
+        bench.clock.advance(HOUR);
+        bench.make(2);
+    }
+    bench.clock.set_wall(TimestampMs(1_763_000_000_000));
+    // The time of a backup never goes before the last update.
+    bench.make(2);
+    assert_eq!(
+        bench.found(),
+        ["jobslate-20251124T160000.000Z.backup", "jobslate-20251124T180000.000Z.backup"]
+    );
+    bench.make(1);
+    assert_eq!(bench.found(), ["jobslate-20251124T160000.000Z.backup"]);
+}
+
+#[test]
+fn a_failure_is_logged_and_counted_leaves_the_others_and_disturbs_no_write() {
+    let bench = Bench::new(0);
+    bench.make(2);
+    bench.clock.advance(HOUR);
+    let before = bench.found();
+    let held = File::open(bench.options(2).directory).unwrap();
+    held.try_lock().unwrap();
+    let log = logged(tracing::Level::ERROR, || {
+        let failed = bench.service.make_backup(&bench.options(2)).unwrap_err();
+        assert!(failed.to_string().contains("another process"), "{failed}");
+    });
+    let log = log.join("\n");
+    assert!(log.contains("backup_failed") && log.contains("another process"), "{log}");
+    bench.report("processing");
+    assert_eq!(bench.found(), before);
+    let totals = bench.totals();
+    assert_eq!((totals.made, totals.failed, totals.is_failing), (1, 1, true));
+    drop(held);
+    bench.make(2);
+    assert_eq!((bench.totals().made, bench.totals().is_failing), (2, false));
+}
+
+#[test]
+fn a_disk_that_is_nearly_full_gets_no_backup_and_keeps_nothing_of_one() {
+    let bench = Bench::new(u64::MAX / 2);
+    let failed = bench.service.make_backup(&bench.options(2)).unwrap_err();
+    assert!(failed.is_full(), "{failed}");
+    assert_eq!(bench.found(), [""; 0]);
+    assert!(bench.service.backup_for_sending().unwrap_err().is_full());
+    bench.report("processing");
+}
+
+#[test]
+fn the_interval_counts_over_restarts() {
+    let bench = Bench::new(0);
+    let (options, begin) = (bench.options(2), bench.service.now());
+    assert_eq!(first_wait(&options, begin), Duration::ZERO, "there is none yet");
+    bench.make(2);
+    let later = |ms: u64| TimestampMs(begin.0 + ms);
+    assert_eq!(first_wait(&options, later(0)), HOUR);
+    assert_eq!(first_wait(&options, later(1_000)), HOUR - Duration::from_secs(1));
+    assert_eq!(first_wait(&options, later(4_000_000)), Duration::ZERO);
+    assert_eq!(first_wait(&options, TimestampMs(0)), HOUR, "the clock was set back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_makes_backups_at_the_interval_until_the_store_is_closed() {
+    let bench = Bench::new(0);
+    let (service, options) = (bench.service.clone(), bench.options(10));
+    let begin = tokio::time::Instant::now();
+    let running = tokio::spawn(async move { service.run_backups(options).await });
+    // Time passes only while nothing else is to be done.
+    while bench.totals().made < 4 {
+        bench.clock.advance(Duration::from_millis(1));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    }
+    assert_eq!(begin.elapsed().as_secs() / 3600, 3, "at once, then every hour");
+    assert!(bench.totals().is_scheduled);
+    bench.service.drain().await.unwrap();
+    running.await.unwrap();
+    assert_eq!((bench.totals().made, bench.totals().failed), (4, 0));
+    assert!(matches!(bench.service.backup(&mut Vec::new()), Err(BackupError::Closed)));
+}
