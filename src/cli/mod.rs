@@ -2,7 +2,8 @@
 //!
 //! [`run`] is the whole program; `main` only hands it the arguments. `serve` joins all rooms and is
 //! the one place where they meet; every other command is a client of a running server, except
-//! `check` and `backup` with `--data-dir`, and `restore`, which open a store that nobody else has open.
+//! `check` and `backup` with `--data-dir`, and `restore`, which open a store that nobody else has
+//! open.
 
 mod args;
 mod backup;

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use serde_json::Value;
 
 use crate::http::Http;
+use crate::random::number_from_environment;
 use crate::server::{Server, Site, eventually, jobslate};
 
 const WRITERS: usize = 8;
@@ -73,12 +74,14 @@ fn write(http: &Http, writer: usize, acknowledged: &AtomicU64, is_over: &AtomicB
     }
 }
 
+/// `JOBSLATE_BACKUPS` says how many.
 #[test]
 fn a_backup_beside_eight_writers_is_one_moment_of_what_was_acknowledged() {
+    let backups = number_from_environment("JOBSLATE_BACKUPS", 3);
     let site = Site::new(&["--fold-interval", "100ms", "--tail-jobs-max", "1000"]);
     let server = site.start();
     let (acknowledged, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
-    let files: Vec<_> = (0..3).map(|number| site.path(&format!("{number}.backup"))).collect();
+    let files: Vec<_> = (0..backups).map(|number| site.path(&format!("{number}.backup"))).collect();
     let before: Vec<u64> = std::thread::scope(|scope| {
         for writer in 0..WRITERS {
             let (url, acknowledged, is_over) = (&server.url, &acknowledged, &is_over);

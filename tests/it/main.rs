@@ -18,6 +18,7 @@ mod double;
 mod ends;
 mod events;
 mod follow;
+mod format;
 mod http;
 mod import;
 mod kill;

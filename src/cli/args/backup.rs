@@ -50,7 +50,8 @@ pub struct BackupArgs {
 Examples:
   jobslate restore jobslate.backup --data-dir /var/lib/jobslate
   ssh vault cat jobslate.backup | jobslate restore - --data-dir copy
-Ends with 73 if there is a store already, with 76 if the backup is damaged, cut or of another build.")]
+Ends with 73 if there is a store already, with 76 if the backup is damaged, cut or of another
+build.")]
 pub struct RestoreArgs {
     /// Backup to read, or - for standard input
     #[arg(value_name = "FILE")]

@@ -10,8 +10,8 @@
 //!           E  trailer  rows of each table, bytes of content, BLAKE3 of all that came before
 //! ```
 //!
-//! Integers are little endian. The crc32c is over the number of the block (8 bytes), the rest of its
-//! head and its packed bytes. Tables are those of tables.redb but for the identity, those of the
+//! Integers are little endian. The crc32c is over the number of the block (8 bytes), the rest of
+//! its head and its packed bytes. Tables are those of tables.redb but for the identity, those of the
 //! runs of ids, and `segments`: what the journal holds after the mark of the tables. Keys rise.
 //! Nothing may follow the trailer.
 
