@@ -289,8 +289,7 @@ fn a_backup_of_another_format_is_refused_by_name() {
 #[test]
 fn a_backup_holds_its_moment_no_longer_than_it_is_written() {
     let directory = tempfile::tempdir().unwrap();
-    let options = StoreOptions { tail_jobs_max: 1, ..options(directory.path()) };
-    let (mut write, read) = open(options, OpenHooks::default()).unwrap();
+    let (mut write, read) = opened(directory.path());
     for number in 0..400_u64 {
         let mut noise = [0; 4 << 10];
         blake3::Hasher::new().update(&number.to_le_bytes()).finalize_xof().fill(&mut noise);
@@ -300,12 +299,15 @@ fn a_backup_holds_its_moment_no_longer_than_it_is_written() {
         let update = Update::new(UpdateFields { status, error, ..fields(&id) }).unwrap();
         append(&mut *write, Request::new(vec![update]), NOW);
     }
+    let mut time = Duration::ZERO;
     let mut fold = |from: u64| {
         for number in from..from + 3 {
+            // First into the generation that a view has.
             report(&mut *write, number..number + 1, "queued", NOW + number);
             let folds = read.stats().folds;
             while read.stats().folds == folds {
-                write.maintain(Duration::ZERO).unwrap();
+                time += Duration::from_secs(60);
+                write.maintain(time).unwrap();
             }
         }
     };
@@ -315,22 +317,30 @@ fn a_backup_holds_its_moment_no_longer_than_it_is_written() {
     fold(20);
     assert_eq!(read.stats().moments_held, 1);
     // The control: an output that is a client, which takes its time.
-    let mut held = 0;
-    let mut slow = Slow(|| {
+    let (told, mut held, mut bytes) = (contents(&*read), 0, Vec::new());
+    let act = || {
         fold(40);
         held = held.max(read.stats().moments_held);
-    });
-    read.backup(&mut slow, TimestampMs(NOW)).unwrap();
+    };
+    read.backup(&mut Slow { act, bytes: &mut bytes }, TimestampMs(NOW)).unwrap();
     assert!(held > 1, "the test would not notice a moment that is held");
+    // Batches and folds while it was written are not in it.
+    assert_ne!(read.counts().1, told.as_of_seq);
+    let copy = tempfile::tempdir().unwrap();
+    restore(&*bytes, &copy.path().join("copy"), false).unwrap();
+    assert!(contents(&*opened(&copy.path().join("copy")).1) == told);
 }
 
-/// Does something before it takes the first bytes.
-struct Slow<F>(F);
+/// Does something before it takes bytes.
+struct Slow<'a, F> {
+    act: F,
+    bytes: &'a mut Vec<u8>,
+}
 
-impl<F: FnMut()> std::io::Write for Slow<F> {
+impl<F: FnMut()> std::io::Write for Slow<'_, F> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        (self.0)();
-        Ok(bytes.len())
+        (self.act)();
+        self.bytes.write(bytes)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {

@@ -102,3 +102,23 @@ fn a_restore_that_a_kill_interrupts_is_undone_or_finished_by_the_next_open() {
         assert!(files(&to).keys().eq(["LOCK", "STORE", "journal.redb", "tables.redb"]), "{steps}");
     }
 }
+
+#[test]
+fn a_backup_of_a_store_that_contradicts_itself_is_refused() {
+    use crate::store::redb::schema::BY_STATUS;
+    let directory = tempfile::tempdir().unwrap();
+    let (from, to) = (directory.path().join("from"), directory.path().join("to"));
+    closed(sample(&from));
+    let db = redb::Database::open(from.join("tables.redb")).unwrap();
+    let mut txn = db.begin_write().unwrap();
+    txn.set_quick_repair(true);
+    txn.open_table(BY_STATUS).unwrap().pop_first().unwrap();
+    txn.commit().unwrap();
+    drop(db);
+    let (_write, read) = opened(&from);
+    let (bytes, _) = backup(&*read);
+    assert!(verify_backup(&*bytes).is_ok(), "it is a whole backup of a damaged store");
+    let refused = restore(&*bytes, &to, false).unwrap_err();
+    assert!(matches!(&refused, RestoreError::Unsound(what) if what.contains("by_status")));
+    assert!(!to.exists());
+}
