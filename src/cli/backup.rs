@@ -37,7 +37,11 @@ pub async fn run(args: BackupArgs) -> Result<(), Failure> {
 async fn save(args: BackupArgs) -> Result<(), Failure> {
     let begin = Instant::now();
     let mut target = Target::open(&args.file, args.force)?;
-    let is_quiet = args.quiet || args.server.json || target.is_terminal();
+    if target.is_terminal() {
+        let what = "a backup is no text: name a file, or send it to a pipe";
+        return Err(Failure::new(Exit::Usage, what));
+    }
+    let is_quiet = args.quiet || args.server.json;
     let mut progress = Progress::new(is_quiet, SAVING);
     let target = match args.data_dir {
         Some(directory) => {
@@ -71,11 +75,19 @@ async fn from_server(
     progress.set_whole(download.length());
     let (begin, mut bytes) = (Instant::now(), 0);
     while let Some(piece) = download.piece().await? {
-        target.write(piece.as_ref())?;
+        target.write(piece.as_ref()).map_err(cut_off)?;
         bytes += piece.as_ref().len() as u64;
         progress.show(Position { done: bytes, count: bytes, elapsed: begin.elapsed() });
     }
     Ok(())
+}
+
+/// A reader that has gone is no failure of a list; of a backup it is.
+fn cut_off(failure: Failure) -> Failure {
+    match failure.exit {
+        Exit::Done => Failure::new(Exit::Io, "the output was closed before the backup was whole"),
+        _ => failure,
+    }
 }
 
 /// Opens the store as a server would, but forgets nothing of it.
@@ -116,7 +128,7 @@ impl Write for Out<'_> {
             Ok(()) => Ok(bytes.len()),
             Err(failure) => {
                 let error = io::Error::other(failure.message.clone());
-                self.failure = Some(failure);
+                self.failure = Some(cut_off(failure));
                 Err(error)
             }
         }

@@ -106,8 +106,12 @@ impl Service {
             let tried = tokio::task::spawn_blocking(move || service.make_backup(&to)).await;
             wait = match tried {
                 Ok(Ok(())) => options.interval,
-                Ok(Err(BackupError::Closed)) | Err(_) => return,
+                Ok(Err(BackupError::Closed)) => return,
                 Ok(Err(_)) => options.interval.min(RETRY_INTERVAL),
+                Err(error) => {
+                    self.note_failure(&options, &error);
+                    options.interval.min(RETRY_INTERVAL)
+                }
             };
         }
     }
@@ -120,9 +124,9 @@ impl Service {
         let begin = Instant::now();
         let made = self.make_in(options);
         let ms = begin.elapsed().as_secs_f64() * 1000.0;
-        let mut totals = self.inner.backups.lock();
         match &made {
             Ok(summary) => {
+                let mut totals = self.inner.backups.lock();
                 totals.made += 1;
                 totals.is_failing = false;
                 let BackupSummary { made_at, as_of_seq, bytes, jobs, .. } = *summary;
@@ -130,14 +134,17 @@ impl Service {
                 tracing::info!(event = BACKUP_MADE, bytes, jobs, as_of_seq, ms, "Backup made");
             }
             Err(BackupError::Closed) => {}
-            Err(error) => {
-                totals.failed += 1;
-                totals.is_failing = true;
-                let directory = options.directory.display();
-                tracing::error!(event = BACKUP_FAILED, %error, "No backup was made in {directory}");
-            }
+            Err(error) => self.note_failure(options, error),
         }
         made.map(|_| ())
+    }
+
+    fn note_failure(&self, options: &BackupOptions, error: &dyn std::fmt::Display) {
+        let mut totals = self.inner.backups.lock();
+        totals.failed += 1;
+        totals.is_failing = true;
+        let directory = options.directory.display();
+        tracing::error!(event = BACKUP_FAILED, %error, "No backup was made in {directory}");
     }
 
     fn make_in(&self, options: &BackupOptions) -> Result<BackupSummary, BackupError> {

@@ -109,7 +109,9 @@ impl Reserved {
     fn look(&mut self) -> io::Result<()> {
         let disk = rustix::fs::fstatvfs(&self.file)?;
         let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
-        if free_bytes < self.reserve_bytes.saturating_add(Self::LOOK_BYTES) {
+        let needed_bytes = self.reserve_bytes.saturating_add(Self::LOOK_BYTES);
+        // A file system without a size says nothing of its room.
+        if disk.f_blocks > 0 && free_bytes < needed_bytes {
             let reserve_bytes = self.reserve_bytes;
             let what = format!("{free_bytes} bytes are free, {reserve_bytes} stay for the store");
             return Err(io::Error::new(io::ErrorKind::StorageFull, what));

@@ -143,6 +143,12 @@ fn a_backup_goes_where_it_was_asked_and_replaces_nothing_unasked() {
     assert_eq!(lines(&save(&["--force", "--json"]).unwrap())[0]["jobs"], 1);
     let piped = server.run(&["backup", "-"]);
     assert_exit(&piped, 0, "");
+    // A reader that goes away gets no whole backup, and the exit code says so.
+    let mut cut = server.command(&["backup", "-"]);
+    cut.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut cut = cut.spawn().unwrap();
+    drop(cut.stdout.take());
+    assert_exit(&cut.wait_with_output().unwrap(), 74, "before the backup was whole");
     assert!(server.stop().success());
     // The store that no server has open says the same.
     let stopped = site.path("stopped.backup");
@@ -206,9 +212,10 @@ fn kill_nine_during_a_backup_leaves_no_file_after_the_next_start() {
     drop(connection);
     // What a kill at a worse moment leaves: before the name is gone, in the middle of a scheduled
     // backup, of a restore.
-    std::fs::write(site.data().join("backup.tmp"), "half").unwrap();
-    std::fs::create_dir(site.data().join("restoring")).unwrap();
-    std::fs::write(site.data().join("restoring").join("tables.redb"), "half").unwrap();
+    std::fs::write(site.data().join("jobslate-backup.tmp"), "half").unwrap();
+    let restoring = site.data().join("jobslate.restoring");
+    std::fs::create_dir(&restoring).unwrap();
+    std::fs::write(restoring.join("tables.redb"), "half").unwrap();
     for name in names(backups.path()) {
         std::fs::remove_file(backups.path().join(name)).unwrap();
     }

@@ -275,8 +275,7 @@ fn refuse_foreign(path: &Path) -> Result<(), OpenError> {
     let names = std::fs::read_dir(path).map_err(|error| failed(path, error))?;
     for name in names {
         let name = name.map_err(|error| failed(path, error))?.file_name();
-        let is_ours =
-            OWN_FILES.iter().chain(&placing::NAMES).any(|own| name == *own) || name == "lost+found";
+        let is_ours = OWN_FILES.iter().any(|own| name == *own) || name == "lost+found";
         if !is_ours {
             let what = format!("it holds {name:?} and no jobslate store");
             return Err(damaged(path, &what, "choose an empty or a new directory"));

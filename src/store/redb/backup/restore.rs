@@ -24,7 +24,8 @@ const TRANSACTION_BYTES: usize = 64 << 20;
 /// of what is there in one step; so there must be room for both. Blocks; buffer the reader.
 ///
 /// # Errors
-/// [`RestoreError`]: what was there before is untouched, and nothing new is left.
+/// [`RestoreError`]: what was there before is untouched, and nothing new is left. If the system
+/// fails while the files are moved to their places, which is last, the next open finishes that.
 pub fn restore(
     reader: impl Read,
     directory: &Path,

@@ -1,11 +1,14 @@
 //! How a restored store takes the place of what a data directory held: whole, or not at all.
 //!
 //! ```text
-//! restoring/    the new store while it is made and checked; of no worth: the next open removes it
-//! restored/     the same, once it is whole. The rename is the one moment that decides: from then
-//!               on each open moves its files to their places, until nothing is left of it
-//! backup.tmp    the file of a backup, which has a name for a moment only
+//! jobslate.restoring/    the new store while it is made and checked; the next open removes it
+//! jobslate.restored/     the same, once it is whole. The rename is the one moment that decides:
+//!                        from then on each open moves its files to their places, until it is empty
+//! jobslate-backup.tmp    the file of a backup, which has a name for a moment only
 //! ```
+//!
+//! They are made under the lock, so that they stand beside `LOCK` alone: in a directory without one
+//! such a name is somebody else's, and refused.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -18,11 +21,9 @@ use super::{
 };
 use crate::store::OpenError;
 
-const RESTORING: &str = "restoring";
-const RESTORED: &str = "restored";
-const SCRATCH: &str = "backup.tmp";
-/// What may be in a data directory beside the files of a store.
-pub(super) const NAMES: [&str; 3] = [RESTORING, RESTORED, SCRATCH];
+const RESTORING: &str = "jobslate.restoring";
+const RESTORED: &str = "jobslate.restored";
+const SCRATCH: &str = "jobslate-backup.tmp";
 
 impl Directory {
     /// Removes what a killed process left of a backup or an unfinished restore, and finishes a
@@ -59,7 +60,8 @@ impl Directory {
     /// the place of what is here. The first step decides; what it decided, the next open finishes.
     ///
     /// # Errors
-    /// [`OpenError::Failed`]: before the decision, nothing has changed.
+    /// [`OpenError::Failed`]: nothing has changed, unless the system refused what follows the first
+    /// step; then the next open finishes it.
     pub fn replace(&self) -> Result<(), OpenError> {
         let made = File::open(self.restoring()).and_then(|made| made.sync_all());
         made.map_err(|error| failed(&self.restoring(), error))?;

@@ -85,7 +85,7 @@ fn a_restore_that_a_kill_interrupts_is_undone_or_finished_by_the_next_open() {
         if steps == 0 {
             std::fs::remove_file(to.join("INITIALISING")).unwrap();
         }
-        let place = to.join(if steps == 0 { "restoring" } else { "restored" });
+        let place = to.join(if steps == 0 { "jobslate.restoring" } else { "jobslate.restored" });
         std::fs::create_dir(&place).unwrap();
         for (name, bytes) in files(&new) {
             std::fs::write(place.join(name), bytes).unwrap();
@@ -93,7 +93,7 @@ fn a_restore_that_a_kill_interrupts_is_undone_or_finished_by_the_next_open() {
         for name in ["journal.redb", "tables.redb", "STORE"].into_iter().take(steps.max(1) - 1) {
             std::fs::rename(place.join(name), to.join(name)).unwrap();
         }
-        std::fs::write(to.join("backup.tmp"), "cut").unwrap();
+        std::fs::write(to.join("jobslate-backup.tmp"), "cut").unwrap();
         let (_write, found) = opened(&to);
         match steps {
             0 => assert_eq!(found.counts().0.total(), 3),
@@ -121,4 +121,23 @@ fn a_backup_of_a_store_that_contradicts_itself_is_refused() {
     let refused = restore(&*bytes, &to, false).unwrap_err();
     assert!(matches!(&refused, RestoreError::Unsound(what) if what.contains("by_status")));
     assert!(!to.exists());
+}
+
+#[test]
+fn a_directory_of_somebody_else_is_refused_and_keeps_what_is_in_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_write, read) = sample(&directory.path().join("from"));
+    let (bytes, _) = backup(&*read);
+    for name in ["notes", "jobslate.restored"] {
+        let foreign = directory.path().join(format!("with-{name}"));
+        std::fs::create_dir_all(foreign.join(name)).unwrap();
+        std::fs::write(foreign.join(name).join("theirs"), "keep").unwrap();
+        for may_replace in [false, true] {
+            let refused = restore(&*bytes, &foreign, may_replace).unwrap_err();
+            assert!(matches!(refused, RestoreError::Open(_)), "{refused}");
+        }
+        assert!(open(options(&foreign), OpenHooks::default()).is_err());
+        assert!(foreign.join(name).join("theirs").exists());
+        assert!(files(&foreign).keys().eq([name]));
+    }
 }
