@@ -30,7 +30,10 @@ fn sample_line(key: &Key) -> String {
     match key.shape {
         Shape::Kinds => format!("#[{}]\n#ocr-pass = \"running\"\n#parked = \"waiting\"", key.name),
         Shape::Path if key.default.is_empty() => {
-            format!("#{} = \"/var/log/jobslate.log\"", key.name)
+            let is_directory = key.name.ends_with("_dir");
+            let example =
+                if is_directory { "/var/backups/jobslate" } else { "/var/log/jobslate.log" };
+            format!("#{} = \"{example}\"", key.name)
         }
         _ => format!("#{} = {}", key.name, toml_value(key, key.default)),
     }

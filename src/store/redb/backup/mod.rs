@@ -11,8 +11,8 @@
 //! ```
 //!
 //! Integers are little endian. The crc32c is over the number of the block (8 bytes), the rest of
-//! its head and its packed bytes. Tables are those of tables.redb but for the identity, those of the
-//! runs of ids, and `segments`: what the journal holds after the mark of the tables. Keys rise.
+//! its head and its packed bytes. Tables are those of tables.redb but for the identity, those of
+//! the runs of ids, and `segments`: what the journal holds after the mark of the tables. Keys rise.
 //! Nothing may follow the trailer.
 
 mod copy;

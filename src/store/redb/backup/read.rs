@@ -18,8 +18,8 @@ use crate::store::redb::schema::{OF_TABLES, SEGMENTS};
 use crate::store::{BackupFault, BackupSummary};
 
 /// Reads a backup to its end and checks that it is whole: every block's checksum, the order of the
-/// keys, the number of rows, and the hash over all. Makes nothing; needs a few MiB, and room for the
-/// longest row. Buffer the reader.
+/// keys, the number of rows, and the hash over all. Makes nothing; needs a few MiB, and room for
+/// the longest row. Buffer the reader.
 ///
 /// # Errors
 /// [`BackupFault`]: it is no backup, it is cut, a byte is another, or it is of another build.
