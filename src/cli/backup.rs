@@ -62,7 +62,7 @@ async fn save(args: BackupArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-const SAVING: Task = Task { name: "backup", noun: "bytes", measure: Measure::Bytes, whole: None };
+const SAVING: Task = Task { name: "backup", noun: "MiB", measure: Measure::Bytes, whole: None };
 
 async fn from_server(
     client: &Client,
@@ -77,7 +77,7 @@ async fn from_server(
     while let Some(piece) = download.piece().await? {
         target.write(piece.as_ref()).map_err(cut_off)?;
         bytes += piece.as_ref().len() as u64;
-        progress.show(Position { done: bytes, count: bytes, elapsed: begin.elapsed() });
+        progress.show(Position { done: bytes, count: bytes >> 20, elapsed: begin.elapsed() });
     }
     Ok(())
 }

@@ -74,7 +74,7 @@ struct Counted<R: Read> {
 
 impl<R: Read> Counted<R> {
     fn new(input: R, name: &'static str, whole: Option<u64>, is_quiet: bool) -> Self {
-        let task = Task { name, noun: "bytes", measure: Measure::Bytes, whole };
+        let task = Task { name, noun: "MiB", measure: Measure::Bytes, whole };
         Self {
             input: BufReader::with_capacity(BUFFER_BYTES, input),
             progress: Progress::new(is_quiet, task),
@@ -92,7 +92,7 @@ impl<R: Read> Read for Counted<R> {
         // Not for each of the many short reads.
         if self.bytes >> 20 > mib {
             let elapsed = self.begin.elapsed();
-            self.progress.show(Position { done: self.bytes, count: self.bytes, elapsed });
+            self.progress.show(Position { done: self.bytes, count: self.bytes >> 20, elapsed });
         }
         Ok(length)
     }
