@@ -22,6 +22,7 @@ mod format;
 mod http;
 mod import;
 mod kill;
+mod model;
 mod monitors;
 mod papers;
 mod queries;

@@ -20,6 +20,11 @@ impl Random {
         Self(seed)
     }
 
+    /// What `JOBSLATE_SEED` must say to go on from here.
+    pub fn seed(&self) -> u64 {
+        self.0
+    }
+
     /// Another source, which depends on this one alone.
     pub fn fork(&mut self) -> Self {
         Self(self.next())
