@@ -13,6 +13,7 @@ mod limits;
 mod policy;
 mod queue;
 mod stats;
+mod sync;
 mod ticket;
 mod writer;
 

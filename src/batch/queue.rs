@@ -7,12 +7,13 @@
 
 mod state;
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::Drained;
 use super::limits::Limits;
 use super::policy::{self, Decision};
+use super::sync::{Condvar, Mutex, MutexGuard};
 use super::ticket::{Failure, Outcome, Ticket, Tickets};
 use crate::model::{Answer, Clock, Rejection, Request};
 use crate::store::StoreError;
@@ -82,7 +83,7 @@ pub(crate) enum Next {
 
 impl Queue {
     pub fn new(limits: Limits, clock: Clock) -> Self {
-        Self { limits, clock, state: Mutex::default(), changed: Condvar::new() }
+        Self { limits, clock, state: Mutex::new(State::default()), changed: Condvar::new() }
     }
 
     /// Admits `request`, or refuses it and voids its ticket. Waits for nothing.

@@ -67,17 +67,20 @@ impl Writer {
     /// # Errors
     /// The system has no thread to give; the store is dropped.
     pub fn spawn(self, store: Box<dyn WriteStore>) -> std::io::Result<JoinHandle<()>> {
+        let name = "jobslate-writer".to_owned();
+        thread::Builder::new().name(name).spawn(move || self.work(store))
+    }
+
+    /// What the thread does.
+    fn work(self, store: Box<dyn WriteStore>) {
         let queue = Arc::clone(&self.queue);
-        let body = move || {
-            // `run` guards each call of the store itself; this is for a bug in between.
-            if let Err(source) = guarded(|| {
-                self.run(store);
-                Ok(())
-            }) {
-                latch(&queue, &source, InFlight::default());
-            }
-        };
-        thread::Builder::new().name("jobslate-writer".to_owned()).spawn(body)
+        // `run` guards each call of the store itself; this is for a bug in between.
+        if let Err(source) = guarded(|| {
+            self.run(store);
+            Ok(())
+        }) {
+            latch(&queue, &source, InFlight::default());
+        }
     }
 
     fn run(self, mut store: Box<dyn WriteStore>) {
@@ -263,5 +266,7 @@ fn latch(queue: &Queue, source: &StoreError, in_flight: InFlight) {
     behind.fail(Outcome::NotApplied, source);
 }
 
+#[cfg(test)]
+mod orders;
 #[cfg(test)]
 mod tests;
