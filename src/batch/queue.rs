@@ -158,6 +158,7 @@ impl Queue {
     pub fn next(&self, wake_at: Option<Duration>) -> Next {
         let mut state = self.lock();
         loop {
+            state.turns += 1;
             let now = self.clock.monotonic();
             let due_at = match policy::decide(&state.backlog(), &self.limits, now) {
                 Decision::Close(reason) => {
@@ -172,6 +173,12 @@ impl Queue {
             let until = due_at.into_iter().chain(wake_at).min();
             state = self.wait(state, until.map(|until| until.saturating_sub(now)));
         }
+    }
+
+    /// How often the writer has looked here. It rises after each [`poke`](Self::poke), unless the
+    /// writer is somewhere else for good.
+    pub fn turns(&self) -> u64 {
+        self.lock().turns
     }
 
     /// Makes the writer look again: the store has work for it, or a test moved the clock.

@@ -74,6 +74,8 @@ impl Writer {
     /// What the thread does.
     fn work(self, store: Box<dyn WriteStore>) {
         let queue = Arc::clone(&self.queue);
+        // Held until the queue says why: whoever sees it closed asks there.
+        let _durable = self.durable.clone();
         // `run` guards each call of the store itself; this is for a bug in between.
         if let Err(source) = guarded(|| {
             self.run(store);
@@ -235,7 +237,7 @@ fn guarded<T>(call: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreEr
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().copied();
         let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        Err(StoreError::Failed(format!("the writer panicked: {}", text.unwrap_or("no message"))))
+        Err(StoreError::Panicked(text.unwrap_or("no message").to_owned()))
     })
 }
 

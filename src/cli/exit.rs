@@ -140,6 +140,7 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let exit = match error {
             StoreError::Failed(_) => Exit::Io,
+            StoreError::Panicked(_) => Exit::Internal,
             StoreError::CorruptRecord { .. } => Exit::Damaged,
         };
         Self::new(exit, error.to_string())

@@ -30,6 +30,7 @@ mod serve;
 mod set;
 mod signals;
 mod stats;
+mod supervisor;
 mod target;
 mod wait;
 mod watch;

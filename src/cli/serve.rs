@@ -6,6 +6,7 @@
 //! ```
 //!
 //! The first signal begins the stop, wherever the start is; the second ends the process at once.
+//! A panic of the writer stops it too. The supervisor is told where it is.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -19,11 +20,12 @@ use super::args::ServeArgs;
 use super::config::{Config, Layers};
 use super::exit::{Exit, Failure};
 use super::open_files;
-use super::signals::Signals;
+use super::signals::{self, Signals};
+use super::supervisor::Supervisor;
 use crate::http::{self, Gate};
 use crate::service::{BackupOptions, Service, ServiceOptions};
 use crate::telemetry;
-use crate::telemetry::logging::{self, LogFormat, LogOptions};
+use crate::telemetry::logging::{self, Log, LogFormat, LogOptions};
 
 /// Serves until a signal; returns when everything accepted is stored.
 ///
@@ -33,14 +35,14 @@ use crate::telemetry::logging::{self, LogFormat, LogOptions};
 pub fn run(args: ServeArgs) -> Result<(), Failure> {
     let layers = Layers::read(&args.config, std::env::vars_os())?;
     let config = Config::from_layers(&layers)?;
-    logging::init(&config.log)?;
+    let log_file = logging::init(&config.log)?;
     for notice in layers.notices() {
         tracing::warn!(event = telemetry::VARIABLE_IGNORED, "{notice}");
     }
     open_files::raise_limit(config.http.connections_max);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let log = config.log.clone();
-    let result = runtime.map_err(Failure::no_runtime)?.block_on(serve(config));
+    let result = runtime.map_err(Failure::no_runtime)?.block_on(serve(config, log_file));
     result.map_err(|failure| say_once(failure, &log))
 }
 
@@ -55,8 +57,10 @@ fn say_once(failure: Failure, log: &LogOptions) -> Failure {
     }
 }
 
-async fn serve(config: Config) -> Result<(), Failure> {
+async fn serve(config: Config, log: Log) -> Result<(), Failure> {
     let signals = Signals::new().map_err(Failure::no_runtime)?;
+    let hangups = signals::Hangups::new().map_err(Failure::no_runtime)?;
+    let supervisor = Supervisor::from_environment();
     let listener = TcpListener::bind(config.listen)
         .and_then(|listener| listener.local_addr().map(|address| (listener, address)));
     let (listener, address) = listener.map_err(|error| unbound(config.listen, &error))?;
@@ -70,9 +74,15 @@ async fn serve(config: Config) -> Result<(), Failure> {
         // A sender that is gone means stop as well.
         let _ = stopped.await;
     }));
-    let mut run = Run { gate, server, stop: Some(stop), signals };
-    let result = run.all(config.service, config.backups, address).await;
-    run.end_server().await.and(result)
+    let mut run = Run { gate, server, stop: Some(stop), signals, supervisor };
+    let all = async {
+        let result = run.all(config.service, config.backups, address).await;
+        run.end_server().await.and(result)
+    };
+    tokio::select! {
+        result = all => result,
+        never = hangups.obey(&log) => match never {},
+    }
 }
 
 /// A server with its listener open.
@@ -82,6 +92,7 @@ struct Run {
     /// Taken when the server is told to stop.
     stop: Option<oneshot::Sender<()>>,
     signals: Signals,
+    supervisor: Supervisor,
 }
 
 impl Run {
@@ -92,12 +103,32 @@ impl Run {
         address: SocketAddr,
     ) -> Result<(), Failure> {
         let directory = options.store.directory.clone();
+        self.supervisor.status("opening the store");
         let (service, is_stopping) = self.open(options).await?;
+        let supervisor = self.supervisor.clone();
+        let serving = async {
+            if !is_stopping {
+                self.gate.open(service.clone());
+                log_ready(address, &directory);
+                self.supervisor.ready(&format!("ready on http://{address}"));
+            }
+            self.serve_and_stop(&service, backups, is_stopping).await
+        };
+        tokio::select! {
+            result = serving => result,
+            never = supervisor.beat(&service) => match never {},
+        }
+    }
+
+    async fn serve_and_stop(
+        &mut self,
+        service: &Service,
+        backups: Option<BackupOptions>,
+        is_stopping: bool,
+    ) -> Result<(), Failure> {
         if !is_stopping {
-            self.gate.open(service.clone());
-            log_ready(address, &directory);
-            let backups = backups.map(|options| spawn_backups(&service, options));
-            let stopped = self.wait_for_stop().await;
+            let backups = backups.map(|options| spawn_backups(service, options));
+            let stopped = self.wait_for_stop(service).await;
             // One that is being made ends by itself when the store is closed.
             backups.iter().for_each(JoinHandle::abort);
             stopped?;
@@ -127,8 +158,8 @@ impl Run {
         Ok((opened?, is_stopping))
     }
 
-    /// Returns at a signal; fails if the server ends by itself.
-    async fn wait_for_stop(&mut self) -> Result<(), Failure> {
+    /// Returns at a signal; fails if the server ends by itself, or the writer by a panic.
+    async fn wait_for_stop(&mut self, service: &Service) -> Result<(), Failure> {
         tokio::select! {
             _ = self.signals.next() => {
                 tracing::info!(event = telemetry::STOPPING, "stopping: no more updates are taken");
@@ -138,12 +169,14 @@ impl Run {
                 self.stop = None;
                 Err(ended_early(ended))
             }
+            error = service.panicked() => Err(Failure::from(error)),
         }
     }
 
     /// Stops the server and waits for its open requests; does nothing the second time.
     async fn end_server(&mut self) -> Result<(), Failure> {
         let Some(stop) = self.stop.take() else { return Ok(()) };
+        self.supervisor.stopping();
         self.gate.begin_drain();
         // A server that ended is stopped already.
         let _ = stop.send(());
@@ -203,3 +236,6 @@ fn unbound(address: SocketAddr, error: &io::Error) -> Failure {
         _ => Failure::new(Exit::BadConfig, format!("cannot listen on {address}: {error}")),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -118,7 +118,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         log_store_error(&error);
         match error {
-            StoreError::Failed(_) => Self::storage_failed(),
+            StoreError::Failed(_) | StoreError::Panicked(_) => Self::storage_failed(),
             StoreError::CorruptRecord { .. } => {
                 let detail = "a record is not what was written; the log names it";
                 Self::new(ProblemCode::CorruptRecord, detail)

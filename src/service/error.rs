@@ -66,7 +66,9 @@ impl SubmitError {
         match self {
             // The queue empties; a restarted process admits.
             Self::QueueFull { .. } | Self::Draining => true,
-            Self::StoreFailed { source: StoreError::Failed(_), .. } => true,
+            Self::StoreFailed {
+                source: StoreError::Failed(_) | StoreError::Panicked(_), ..
+            } => true,
             // A record that is damaged stays so.
             Self::StoreFailed { source: StoreError::CorruptRecord { .. }, .. } => false,
             // The call itself must change.

@@ -261,6 +261,24 @@ impl Service {
         self.inner.queue.poke();
     }
 
+    /// How often the writer has looked for work. It rises after each [`poke`](Self::poke) unless
+    /// the writer hangs, in the store or on a disk: what a watchdog wants to know.
+    pub fn turns(&self) -> u64 {
+        self.inner.queue.turns()
+    }
+
+    /// Returns once the writer has ended by a panic, when its callers have been told; never
+    /// otherwise. It is a bug: the process must end, with what is on disk as the truth.
+    pub async fn panicked(&self) -> StoreError {
+        let mut durable = self.inner.durable.clone();
+        // Closed when the writer has ended.
+        while durable.changed().await.is_ok() {}
+        match self.inner.queue.phase() {
+            Phase::Failed(error @ StoreError::Panicked(_)) => error,
+            _ => std::future::pending().await,
+        }
+    }
+
     /// Stops admitting, makes everything accepted durable, folds, closes. The second call waits for
     /// the first and returns the same.
     ///

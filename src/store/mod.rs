@@ -318,6 +318,9 @@ pub enum StoreError {
     /// Any failed read, write or sync; or the latch after it.
     #[error("the store failed: {0}")]
     Failed(String),
+    /// A bug in this program, met while it wrote: the process must end and be started again.
+    #[error("the writer panicked: {0}")]
+    Panicked(String),
     /// A record that is not what was written.
     #[error("corrupt record in {table}, key {key:?}: {what}")]
     CorruptRecord { table: &'static str, key: String, what: String },

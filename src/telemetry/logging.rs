@@ -2,13 +2,14 @@
 //!
 //! In the text form the message stands literally on one line, before its fields, so that monitors
 //! that search for `Batch updated 50 job statuses` find it. Colours only on a terminal. A log file
-//! is appended to, line by line, so that `copytruncate` rotates it.
+//! is appended to, line by line, so that `copytruncate` rotates it; one that was moved away is made
+//! anew by [`Log::reopen`].
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -58,22 +59,77 @@ pub enum LogError {
     Twice,
 }
 
+/// The log of this process.
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    /// `None`: standard error.
+    file: Option<LogFile>,
+}
+
+impl Log {
+    /// Opens the log file by its name again, after it was moved away. False if there is none.
+    ///
+    /// # Errors
+    /// [`LogError::File`]; the old file is written on.
+    pub fn reopen(&self) -> Result<bool, LogError> {
+        let Some(LogFile { path, file }) = &self.file else { return Ok(false) };
+        let opened =
+            open(path).map_err(|source| LogError::File { path: path.to_path_buf(), source })?;
+        *lock(file) = opened;
+        Ok(true)
+    }
+}
+
+/// A file that may be changed for another between two lines. Clones share it.
+#[derive(Clone, Debug)]
+struct LogFile {
+    path: Arc<PathBuf>,
+    /// Held for the writing of a line.
+    file: Arc<Mutex<File>>,
+}
+
+impl LogFile {
+    fn open(path: &PathBuf) -> io::Result<Self> {
+        Ok(Self { path: Arc::new(path.clone()), file: Arc::new(Mutex::new(open(path)?)) })
+    }
+}
+
+impl Write for LogFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        lock(&self.file).write(bytes)
+    }
+
+    /// A line must not be cut in two by a change of the file.
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        lock(&self.file).write_all(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        lock(&self.file).flush()
+    }
+}
+
+fn lock(file: &Mutex<File>) -> MutexGuard<'_, File> {
+    file.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Sets up the log of this process; may be called once.
 ///
 /// # Errors
 /// [`LogError`]: the file cannot be opened, or the level is not a filter.
-pub fn init(options: &LogOptions) -> Result<(), LogError> {
+pub fn init(options: &LogOptions) -> Result<Log, LogError> {
     let level = &options.level;
     let filter = filter(level).ok_or_else(|| LogError::Filter(level.clone()))?;
-    let subscriber = match &options.file {
-        Some(path) => {
-            let file =
-                open(path).map_err(|source| LogError::File { path: path.clone(), source })?;
-            subscriber(filter, options.format, Mutex::new(file), false)
-        }
+    let file = options.file.as_ref().map(|path| {
+        LogFile::open(path).map_err(|source| LogError::File { path: path.clone(), source })
+    });
+    let file = file.transpose()?;
+    let subscriber = match file.clone() {
+        Some(file) => subscriber(filter, options.format, move || file.clone(), false),
         None => subscriber(filter, options.format, io::stderr, has_colours()),
     };
-    subscriber.try_init().map_err(|_| LogError::Twice)
+    subscriber.try_init().map_err(|_| LogError::Twice)?;
+    Ok(Log { file })
 }
 
 /// The filter that `text` means: levels and `jobslate::room=level` pairs, separated by commas.
@@ -206,7 +262,6 @@ mod tests {
 
     #[test]
     fn a_log_file_is_appended_to_and_private() {
-        use std::io::Write;
         use std::os::unix::fs::PermissionsExt;
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");

@@ -45,6 +45,14 @@ pub const INSECURE_LISTEN: &str = "insecure_listen";
 pub const OPEN_FILES: &str = "open_files";
 /// A `JOBSLATE_` variable that is no key of the configuration.
 pub const VARIABLE_IGNORED: &str = "variable_ignored";
+/// The log file was opened again, by its name.
+pub const LOG_REOPENED: &str = "log_reopened";
+/// The log file cannot be opened again; the old one is written on.
+pub const LOG_NOT_REOPENED: &str = "log_not_reopened";
+/// The writer has not moved for half of the watchdog's time: no beat is sent.
+pub const WRITER_STUCK: &str = "writer_stuck";
+/// The supervisor was not told.
+pub const SUPERVISOR_NOT_TOLD: &str = "supervisor_not_told";
 /// The clean stop began.
 pub const STOPPING: &str = "stopping";
 /// A second signal ended the process before the stop was done.

@@ -31,6 +31,7 @@ mod retry;
 mod server;
 mod shuffle;
 mod stop;
+mod supervisor;
 mod tidy;
 mod trace;
 mod walk;

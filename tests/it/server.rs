@@ -4,6 +4,7 @@
 //! and started again on it. Waiting always means polling with a generous bound, which only tells a
 //! hang from an answer.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -44,6 +45,7 @@ pub fn jobslate(arguments: &[&str]) -> Command {
 pub struct Site {
     directory: tempfile::TempDir,
     flags: Vec<String>,
+    variables: Vec<(String, OsString)>,
     /// 0: each server takes a free one.
     port: u16,
 }
@@ -52,7 +54,13 @@ impl Site {
     pub fn new(flags: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        Self { directory, flags, port: 0 }
+        Self { directory, flags, variables: Vec::new(), port: 0 }
+    }
+
+    /// Servers of this site find the environment variable `name`.
+    pub fn with_variable(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.variables.push((name.to_owned(), value.into()));
+        self
     }
 
     /// All servers of this site listen on `port`, so that a client finds the next one.
@@ -81,6 +89,7 @@ impl Site {
     pub fn serve(&self) -> Command {
         let mut command = jobslate(&["serve", "--listen", &format!("127.0.0.1:{}", self.port)]);
         command.arg("--data-dir").arg(self.data()).arg("--log-file").arg(self.log_path());
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.args(&self.flags).current_dir(self.directory.path());
         command
     }
@@ -164,8 +173,11 @@ impl Server {
 
     /// SIGTERM: asks for the clean stop and returns at once.
     pub fn terminate(&self) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Waits for the end of the process.

@@ -146,3 +146,61 @@ fn a_request_that_began_before_the_drain_is_finished_and_stored() {
     assert!(server.wait().success());
     assert_eq!(site.start().http.get("/v1/jobs/late").ok()["status"], "queued");
 }
+
+/// Sends `text` and reads until `until` has come.
+fn connect(server: &Server, text: &str, until: &str) -> TcpStream {
+    let mut connection = TcpStream::connect(server.address()).unwrap();
+    connection.write_all(text.as_bytes()).unwrap();
+    let mut heard = Vec::new();
+    while !String::from_utf8_lossy(&heard).contains(until) {
+        let mut byte = [0];
+        assert_eq!(connection.read(&mut byte).unwrap(), 1, "{heard:?}");
+        heard.push(byte[0]);
+    }
+    connection
+}
+
+/// Of the four kinds only a half-sent body holds the stop up, until `drain_timeout`; `monitors.rs`
+/// shows it held. Without one, a stop needs none of its time, however long that is.
+#[test]
+fn idle_half_sent_and_watching_connections_together_do_not_hold_the_stop_beyond_its_deadline() {
+    for (flag, has_half_bodies) in [("--drain-timeout=1s", true), ("--drain-timeout=1h", false)] {
+        let site = Site::new(&[flag, "--flush-interval=1h"]);
+        let server = site.start();
+        for (job_id, query) in [("doc-0", ""), ("doc-1", "?ack=queued")] {
+            let reply = server.http.put(job_id, query, r#"{"status":"queued"}"#).unwrap();
+            assert!(reply.status < 300, "{}", reply.text);
+        }
+        let connections = crowd(&server, has_half_bodies);
+        begin_stop(&server);
+        for mut connection in connections {
+            // Closed, or reset: in any case it ends.
+            let _ = connection.read_to_end(&mut Vec::new());
+        }
+        assert_eq!(server.wait().code(), Some(0), "{}", site.log());
+        let server = site.start();
+        assert_eq!(server.http.get("/v1/jobs/doc-1").ok()["status"], "queued");
+        for job_id in ["late", "half"] {
+            assert_eq!(server.http.get(&format!("/v1/jobs/{job_id}")).status, 404);
+        }
+    }
+}
+
+/// Connections of each kind, eight of them.
+fn crowd(server: &Server, has_half_bodies: bool) -> Vec<TcpStream> {
+    let mut connections = Vec::new();
+    for _ in 0..8 {
+        connections.push(connect(server, "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n", "\r\n\r\n"));
+        let feed =
+            "GET /v1/updates?after=0 HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\n\r\n";
+        connections.push(connect(server, feed, "doc-0"));
+        connections.push(begin_put(server, "PUT /v1/jobs/half HTTP/1.1\r\nhost: x\r\ncont"));
+        if has_half_bodies {
+            let expecting = format!("{}expect: 100-continue\r\n\r\n", head());
+            let mut half_body = connect(server, &expecting, "100 Continue\r\n\r\n");
+            half_body.write_all(b"{").unwrap();
+            connections.push(half_body);
+        }
+    }
+    connections
+}

@@ -33,6 +33,7 @@ pub(super) struct State {
     pub phase: Phase,
     pub drain_updates: usize,
     pub is_poked: bool,
+    pub turns: u64,
     /// Spares a system call for each push that the writer need not see.
     pub is_writer_waiting: bool,
 }

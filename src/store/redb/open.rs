@@ -268,7 +268,7 @@ fn check_identity(db: &Database, path: &Path, store_id: &str) -> Result<(), Open
 
 fn closed(path: &Path, error: StoreError) -> OpenError {
     match error {
-        StoreError::Failed(what) => failed(path, what),
+        StoreError::Failed(what) | StoreError::Panicked(what) => failed(path, what),
         corrupt @ StoreError::CorruptRecord { .. } => damaged(path, &corrupt.to_string(), WAY_BACK),
     }
 }
