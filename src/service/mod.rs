@@ -128,7 +128,8 @@ impl Service {
         let queue = Arc::new(Queue::new(options.limits(), options.clock.clone()));
         let poked = Arc::clone(&queue);
         let hooks = OpenHooks { progress, wake: Arc::new(move || poked.poke()) };
-        let (write, read) = open(options.store.clone(), hooks)?;
+        let store = StoreOptions { clock: options.clock.clone(), ..options.store.clone() };
+        let (write, read) = open(store, hooks)?;
         let batches = BatchStats::default();
         let (durable_tx, durable) = watch::channel(read.counts().1);
         let writer = Writer {

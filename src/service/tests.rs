@@ -2,6 +2,7 @@
 
 mod idempotency;
 mod stores;
+mod time;
 
 use std::collections::HashSet;
 use std::pin::pin;

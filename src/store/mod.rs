@@ -19,8 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    Answer, Counts, Expectations, FeedPage, JobId, JobRecord, Kinds, Lookup, Page, PageQuery,
-    Rejection, Request, Timeline, TimelineQuery, TimestampMs,
+    Answer, Clock, Counts, Expectations, FeedPage, JobId, JobRecord, Kinds, Lookup, Page,
+    PageQuery, Rejection, Request, Timeline, TimelineQuery, TimestampMs,
 };
 
 pub use backup::{BackupError, BackupFault, BackupSummary, RESERVE_BYTES, Reserved, RestoreError};
@@ -156,7 +156,7 @@ pub struct Appended {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptAnswer {
     pub fingerprint: [u8; 32],
-    /// When it became durable.
+    /// When it became durable: in time that the store's processes ran, if it is on disk.
     pub at: TimestampMs,
     pub answer: Answer,
 }
@@ -259,6 +259,8 @@ pub struct StoreOptions {
     pub idempotency_age_max: Duration,
     /// A backup beside the data leaves this much of the disk free, in bytes.
     pub backup_reserve_bytes: u64,
+    /// What ages go by; its wall time is not looked at.
+    pub clock: Clock,
 }
 
 impl Default for StoreOptions {
@@ -283,6 +285,7 @@ impl Default for StoreOptions {
             idempotency_keys_max: 100_000,
             idempotency_age_max: Duration::from_secs(24 * 3600),
             backup_reserve_bytes: RESERVE_BYTES,
+            clock: Clock::System,
         }
     }
 }

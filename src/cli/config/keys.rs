@@ -208,7 +208,7 @@ keys! {
             "Page cache for the tables",
             "less than the hot part of the tables: reads go to the disk";
         FEED_AGE_MAX = "feed_age_max", period(MINUTE, Duration::from_hours(24 * 36_500)), "7d",
-            "Oldest update that the feed keeps",
+            "Oldest update that the feed keeps, in time that a server ran",
             "long: a larger file; short: a follower that was away has to start anew";
         FEED_BYTES_MAX = "feed_bytes_max", bytes(MIB, 1024 * TIB), "1GiB",
             "Most bytes of updates that the feed keeps",

@@ -108,7 +108,7 @@ fn fold_feed(
         }
         let frame = zstd::bulk::compress(&raw, ZSTD_LEVEL).map_err(unreadable)?;
         let key = first.first_seq.to_be_bytes();
-        let block = encode_feed_block(&key, last.updated_at.0, last.last_seq, &frame);
+        let block = encode_feed_block(&key, now.0, last.last_seq, &frame);
         mark.feed_bytes += block.len() as u64;
         put(&mut feed, &key, &block)?;
     }
@@ -135,8 +135,8 @@ fn trim_feed(
     let age_max = u64::try_from(options.feed_age_max.as_millis()).unwrap_or(u64::MAX);
     while let Some((key, block)) = first_row(feed)? {
         let decoded = decode_feed_block(&key, &block).map_err(|it| it.at("feed", &key));
-        let (updated_at, ..) = decoded?;
-        let is_old = now.0.saturating_sub(updated_at) > age_max;
+        let (folded_at, ..) = decoded?;
+        let is_old = now.0.saturating_sub(folded_at) > age_max;
         if !is_old && mark.feed_bytes <= options.feed_bytes_max {
             break;
         }

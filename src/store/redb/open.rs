@@ -11,7 +11,7 @@ use redb::{
     WriteTransaction,
 };
 
-use super::age::AgeClock;
+use super::age::{AgeClock, newest};
 use super::check::{mark_of, stored_counts, stored_expectations};
 use super::codec::{Mark, Segment, decode_identity, encode_identity};
 use super::directory::{
@@ -87,7 +87,11 @@ pub(super) fn open_on(
         hold.release().map_err(|error| failed(&directory.path_of(name), error))?;
     }
     let (tail, directory) = (Arc::new(tail), Arc::new(directory));
-    let age = Arc::new(AgeClock::default());
+    let age = Arc::new(AgeClock::new(options.clock.clone()));
+    let newest = tail.view().and_then(|view| newest(&view));
+    if let Some(newest) = newest.map_err(|it| closed(&directory.path_of(TABLES), it))? {
+        age.begin(newest);
+    }
     let work = FoldWork { tables, tail: tail.clone(), options: options.clone(), age: age.clone() };
     let folder = Folder::start(work, hooks.clone(), mark);
     let folder = folder.map_err(|error| failed(&options.directory, error))?;

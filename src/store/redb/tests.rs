@@ -14,7 +14,8 @@ use super::schema::{
     BY_PIPELINE, BY_STATUS, COUNTS, FEED, KEYS, KEYS_BY_AGE, RECORDS, TIMELINE, counts_key,
 };
 use crate::model::{
-    IdempotencyKey, JobId, Operation, PipelineName, Request, Status, Tally, TimestampMs, Update,
+    Clock, IdempotencyKey, JobId, ManualClock, Operation, PipelineName, Request, Status, Tally,
+    TimestampMs, Update,
 };
 use crate::store::{OpenHooks, ReadStore, Sides, StoreOptions, WriteStore};
 
@@ -60,14 +61,17 @@ fn spoil_job_1(txn: &WriteTransaction) {
 #[test]
 fn keys_are_kept_for_a_day_and_across_restarts() {
     let directory = tempfile::tempdir().unwrap();
-    let options = options(&directory);
+    let manual = ManualClock::default();
+    let options = StoreOptions { clock: Clock::Manual(manual.clone()), ..options(&directory) };
     let (mut write, _read) = open(&options);
     append(&mut *write, 1, NOW);
     write.close().unwrap();
     drop(_read);
     let (mut write, read) = open(&options);
-    assert!(has_key(&*read, 1, NOW + 24 * HOUR));
-    assert!(!has_key(&*read, 1, NOW + 24 * HOUR + 1));
+    manual.advance(Duration::from_hours(24));
+    assert!(has_key(&*read, 1, NOW + 25 * HOUR));
+    manual.advance(Duration::from_millis(1));
+    assert!(!has_key(&*read, 1, NOW));
     append(&mut *write, 2, NOW + 25 * HOUR);
     write.close().unwrap();
     drop(read);
@@ -88,7 +92,7 @@ fn a_clock_set_right_forgets_no_key_and_no_feed() {
     drop(read);
     write.close().unwrap();
     let (_write, read) = open(&options);
-    assert!(has_key(&*read, 2, NOW));
+    assert!(has_key(&*read, 1, NOW) && has_key(&*read, 2, NOW));
     assert_eq!(read.feed(0, 10).unwrap().operations.len(), 2, "the fold kept the feed");
 }
 
@@ -108,12 +112,16 @@ fn no_more_keys_are_kept_than_allowed() {
 
 #[test]
 fn the_feed_is_trimmed_by_size_and_by_age() {
-    for (feed_bytes_max, second_at) in [(400, NOW), (1 << 30, NOW + 8 * 24 * HOUR)] {
+    for (feed_bytes_max, days) in [(400, 0), (1 << 30, 8)] {
         let directory = tempfile::tempdir().unwrap();
-        let options = StoreOptions { feed_bytes_max, ..options(&directory) };
-        for (from, at) in [(0, NOW), (20, second_at)] {
+        let manual = ManualClock::default();
+        let clock = Clock::Manual(manual.clone());
+        let options = StoreOptions { feed_bytes_max, clock, ..options(&directory) };
+        for from in [0, 20] {
             let (mut write, read) = open(&options);
-            (from..from + 20).for_each(|number| append(&mut *write, number, at));
+            // The process ran for so long, whatever the wall clock says.
+            manual.advance(Duration::from_hours(days * 24 * from / 20));
+            (from..from + 20).for_each(|number| append(&mut *write, number, NOW));
             drop(read);
             write.close().unwrap();
         }

@@ -107,7 +107,8 @@ impl RedbWriter {
         updated_at: TimestampMs,
         folded_through: u64,
     ) -> Result<Appended, AppendError> {
-        let Decided { operations, records, answers, keys, started } = decided;
+        let Decided { operations, records, answers, mut keys, started } = decided;
+        keys.iter_mut().for_each(|(_, kept)| kept.at = self.age.now(updated_at));
         let batch_no = self.journal.last() + 1;
         let segment = Segment { first_seq: last_seq + 1, updated_at, operations, keys };
         let bytes = encode_segment(batch_no, &segment);

@@ -177,9 +177,10 @@ pub fn decode_identity<'a>(key: &[u8], bytes: &'a [u8]) -> Result<(u32, &'a str)
     unseal(key, bytes)
 }
 
-/// Segments in a row, compressed: `updated_at` of the last, its last seq, the zstd frame.
-pub fn encode_feed_block(key: &[u8], updated_at: u64, last_seq: u64, frame: &[u8]) -> Vec<u8> {
-    seal(key, &(updated_at, last_seq, frame))
+/// Segments in a row, compressed: the time of ages when they were folded, the last seq, the zstd
+/// frame.
+pub fn encode_feed_block(key: &[u8], folded_at: u64, last_seq: u64, frame: &[u8]) -> Vec<u8> {
+    seal(key, &(folded_at, last_seq, frame))
 }
 
 pub fn decode_feed_block<'a>(key: &[u8], bytes: &'a [u8]) -> Result<(u64, u64, &'a [u8]), Broken> {
