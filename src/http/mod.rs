@@ -16,6 +16,9 @@ mod feed;
 mod flush;
 mod format;
 mod fresh;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod health;
 mod idempotency;

@@ -16,6 +16,9 @@ mod directory;
 mod disk;
 mod fold;
 mod folder;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod ids;
 mod journal;
 mod open;

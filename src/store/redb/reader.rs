@@ -224,7 +224,7 @@ fn hand_on(
 
 /// The last seq of a block of the feed, and its segments with their batch numbers; none if all of
 /// them end at or before `after`.
-fn segments(key: &[u8], block: &[u8], after: u64) -> Result<Block, StoreError> {
+pub(super) fn segments(key: &[u8], block: &[u8], after: u64) -> Result<Block, StoreError> {
     let corrupt =
         |what: String| StoreError::CorruptRecord { table: "feed", key: format!("{key:?}"), what };
     let (_, last_seq, frame) = decode_feed_block(key, block).map_err(|it| it.at("feed", key))?;
@@ -247,4 +247,4 @@ fn segments(key: &[u8], block: &[u8], after: u64) -> Result<Block, StoreError> {
 }
 
 /// The last seq of a block, and its segments with their batch numbers.
-type Block = (u64, Vec<(u64, Vec<u8>)>);
+pub(super) type Block = (u64, Vec<(u64, Vec<u8>)>);
