@@ -278,7 +278,7 @@ keys! {
             "json: one object a line, for machines";
         LOG_FILE = "log_file", Shape::Path, "",
             "File that the log is appended to, instead of standard error",
-            "made readable for its owner alone; rotate it by copy and truncate, or a move and SIGHUP";
+            "readable for its owner alone; rotate it by copy and truncate, or by a move and SIGHUP";
         LOG_JOB_STARTS = "log_job_starts", Shape::Flag, "false",
             "Log a line for each job that starts running",
             "true: as many lines as starts, also under load";
