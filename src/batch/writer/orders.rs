@@ -33,7 +33,10 @@ fn schedules() -> usize {
 }
 
 /// One who waits, or not: what the ticket told, and how often.
-struct Waiter<T>(Arc<(shuttle::sync::Mutex<Vec<Result<T, Failure>>>, shuttle::sync::Condvar)>);
+struct Waiter<T>(Arc<(Told<T>, shuttle::sync::Condvar)>);
+
+/// All that the ticket told.
+type Told<T> = shuttle::sync::Mutex<Vec<Result<T, Failure>>>;
 
 impl<T: Clone + Send + 'static> Waiter<T> {
     fn new() -> Self {

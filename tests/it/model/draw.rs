@@ -71,7 +71,7 @@ impl Draw {
             660..690 => Call::Lookup((0..random.below(12)).map(|_| job_id(random)).collect()),
             690..800 => Call::List(Box::new(self.page_query(random))),
             800..825 => {
-                let after = maybe(random, 50, |random| pipeline(random));
+                let after = maybe(random, 50, pipeline);
                 Call::Pipelines { after, limit: 1 + random.below(4) }
             }
             825..850 => Call::Pipeline(pipeline(random)),
