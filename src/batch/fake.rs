@@ -3,7 +3,7 @@
 //! Every update is applied, except those of jobs named `reject...`; jobs named `start...` start.
 //! Nothing here decides by time.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::model::{
     Rejection, RejectionCode, Request, Timeline, TimelineQuery, TimestampMs,
 };
 use crate::store::{
-    AppendError, Appended, CheckReport, KeptAnswer, ReadStore, Sides, StoreError, StoreStats,
-    WriteStore,
+    AppendError, Appended, CheckReport, KeptAnswer, ReadStore, ReopenError, Reopened, Sides,
+    StoreError, StoreStats, Upkeep, WriteStore,
 };
 
 /// A test that waits longer than this has found a lost wake-up.
@@ -40,6 +40,14 @@ pub(crate) struct State {
     pub is_closing: bool,
     pub is_closed: bool,
     pub end: Option<End>,
+    /// What it says of the room on its disk.
+    pub full: Option<StoreError>,
+    /// How often it was opened again; and what the next times come to, and whether the batch that
+    /// failed is there then.
+    pub reopens: usize,
+    pub reopened: VecDeque<(Result<(), StoreError>, bool)>,
+    /// True if a new process could read no more than this one.
+    pub is_of_tables: bool,
     pub seq: u64,
     is_held: bool,
     permits: usize,
@@ -157,13 +165,31 @@ impl WriteStore for Write {
         Ok(Appended { answers, started, durable_seq, jobs, segment_bytes: 1, is_committed })
     }
 
-    fn maintain(&mut self, _now: Duration) -> Result<Option<Duration>, StoreError> {
+    fn reopen(&mut self) -> Result<Reopened, ReopenError> {
+        let mut state = self.0.state();
+        state.reopens += 1;
+        let durable_seq = state.seq;
+        let next = state.reopened.pop_front();
+        self.0.0.changed.notify_all();
+        // A store that was not told to come back has a bug, and is not tried again.
+        let bug = || StoreError::Panicked("told to fail for good".to_owned());
+        let (is_open, has_batch) = next.unwrap_or_else(|| (Err(bug()), false));
+        match is_open {
+            Ok(()) => {
+                state.end = None;
+                Ok(Reopened { durable_seq, has_batch })
+            }
+            Err(source) => Err(ReopenError { source, may_restart_help: !state.is_of_tables }),
+        }
+    }
+
+    fn maintain(&mut self, _now: Duration) -> Result<Upkeep, StoreError> {
         let mut state = self.0.state();
         state.maintains += 1;
         self.0.0.changed.notify_all();
         match state.end {
             Some(End::FailMaintain) => Err(failed("no maintenance")),
-            _ => Ok(state.maintain_at),
+            _ => Ok(Upkeep { again_at: state.maintain_at, full: state.full.clone() }),
         }
     }
 

@@ -21,7 +21,7 @@ mod writer;
 pub(crate) mod fake;
 
 pub use limits::{InvalidLimits, Limits};
-pub(crate) use queue::{Fill, Phase, Queue, Refused};
+pub(crate) use queue::{Fatal, Fill, Phase, Queue, Refused};
 pub(crate) use stats::BatchStats;
 pub use stats::ClosedBy;
 pub use ticket::Outcome;

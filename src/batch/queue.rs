@@ -64,13 +64,24 @@ pub(crate) struct Fill {
 /// Open -> Draining -> Drained
 ///   \________\______> Failed
 /// ```
+///
+/// An open queue may be in trouble, too: while the store is opened again, or has no room.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Phase {
     #[default]
     Open,
     Draining,
     Drained(Drained),
-    Failed(StoreError),
+    /// The writer has ended.
+    Failed(Fatal),
+}
+
+/// Why the writer ended before a drain.
+#[derive(Clone, Debug)]
+pub(crate) struct Fatal {
+    pub source: StoreError,
+    /// False if this process still reads more of the store than its successor could.
+    pub must_end: bool,
 }
 
 /// What the writer does next.
@@ -115,7 +126,7 @@ impl Queue {
         let Fill { updates, bytes, .. } = state.fill;
         let is_full = state.flushes >= self.limits.queue_updates_max;
         let full = is_full.then_some(Refused::Full { updates, bytes });
-        if let Err(refused) = state.phase.admits().and(full.map_or(Ok(()), Err)) {
+        if let Err(refused) = state.admits().and(full.map_or(Ok(()), Err)) {
             drop(state);
             ticket.void();
             return Err(refused);
@@ -136,7 +147,7 @@ impl Queue {
                 drop(state);
                 ticket.complete(drained);
             }
-            Phase::Failed(source) => {
+            Phase::Failed(Fatal { source, .. }) => {
                 drop(state);
                 ticket.fail(Failure { outcome: Outcome::Unknown, source });
             }
@@ -173,6 +184,62 @@ impl Queue {
             let until = due_at.into_iter().chain(wake_at).min();
             state = self.wait(state, until.map(|until| until.saturating_sub(now)));
         }
+    }
+
+    /// Admits nothing while there is `trouble`; what was admitted stays. The writer's call, as are
+    /// the next ones.
+    pub fn refuse(&self, trouble: Option<StoreError>) {
+        self.lock().trouble = trouble;
+    }
+
+    /// As [`refuse`](Self::refuse), and gives back those who wait for an answer: they are to be told
+    /// that nothing was applied. What nobody waits for stays, as it was accepted.
+    pub fn suspend(&self, trouble: StoreError) -> Tickets {
+        let mut state = self.lock();
+        state.trouble = Some(trouble);
+        state.take_waiters()
+    }
+
+    /// Puts requests of a batch that was not written back in front, and the drains behind.
+    pub fn put_back(
+        &self,
+        requests: Vec<(Request, Option<Ticket<Answer>>)>,
+        drains: Vec<Ticket<Drained>>,
+    ) {
+        let at = self.clock.monotonic();
+        let admitted = requests.into_iter().map(|(request, ticket)| {
+            let bytes = weight_bytes(&request);
+            Admitted { request, ticket, bytes, at }
+        });
+        let admitted = admitted.collect();
+        let mut state = self.lock();
+        state.put_back(admitted);
+        state.drains += drains.len();
+        state.messages.extend(drains.into_iter().map(Message::Drain));
+    }
+
+    /// Waits until `until`, or until a drain is asked for. With a manual clock, time never wakes
+    /// it: the test pokes.
+    pub fn pause(&self, until: Duration) {
+        let mut state = self.lock();
+        loop {
+            state.turns += 1;
+            state.is_poked = false;
+            let now = self.clock.monotonic();
+            if now >= until || state.drains > 0 {
+                return;
+            }
+            state = self.wait(state, Some(until - now));
+        }
+    }
+
+    pub fn is_draining(&self) -> bool {
+        matches!(self.lock().phase, Phase::Draining)
+    }
+
+    /// Why nothing is admitted for now.
+    pub fn trouble(&self) -> Option<StoreError> {
+        self.lock().trouble.clone()
     }
 
     /// How often the writer has looked here. It rises after each [`poke`](Self::poke), unless the
@@ -255,7 +322,7 @@ impl Phase {
         match self {
             Self::Open => Ok(()),
             Self::Draining | Self::Drained(_) => Err(Refused::Draining),
-            Self::Failed(source) => Err(Refused::Failed(source.clone())),
+            Self::Failed(fatal) => Err(Refused::Failed(fatal.source.clone())),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The one writer: a thread that takes batches, appends them, and only then releases tickets.
 //!
 //! It decides nothing: the policy closes a batch, the store decides what each update does. After
-//! a failed append it latches: the callers of that batch hear "unknown", all others "not applied",
-//! and nothing is acknowledged any more. A panic is a failure like any other, and hangs nobody.
+//! a failure of the store the callers of that batch hear "unknown", all others "not applied", and
+//! nothing is acknowledged before the store was opened again, which [`recovery`] tries. What nobody
+//! waits for was accepted, and waits here. A panic ends the writer, and hangs nobody.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -13,17 +14,21 @@ use tokio::sync::watch;
 
 use super::Drained;
 use super::policy::Reason;
-use super::queue::{Batch, Next, Phase, Queue};
+use super::queue::{Batch, Fatal, Next, Phase, Queue};
 use super::stats::BatchStats;
 use super::ticket::{Outcome, Ticket, Tickets};
 use crate::model::{Ack, Answer, Clock, RejectionCode, Request};
-use crate::store::{AppendError, Appended, StoreError, WriteStore};
+use crate::store::{AppendError, Appended, StoreError, Upkeep, WriteStore};
 use crate::telemetry::batch_log::{BatchLine, BatchLog};
-use crate::telemetry::{DRAINED, STORE_FAILED};
+use crate::telemetry::{DISK_FULL, DISK_HAS_ROOM, DRAINED, STORE_FAILED};
 
 /// Least time between two calls for maintenance that is due at once, so that a store that always
 /// has work cannot occupy a processor.
 const MAINTAIN_GAP: Duration = Duration::from_millis(5);
+
+mod recovery;
+
+use recovery::InFlight;
 
 /// What the writer thread owns, besides the store.
 #[derive(Debug)]
@@ -43,21 +48,8 @@ struct Loop {
     writer: Writer,
     log: BatchLog,
     in_flight: InFlight,
-}
-
-/// Who waits for the append that runs.
-#[derive(Default)]
-struct InFlight {
-    updates: usize,
-    tickets: Tickets,
-    /// True if the store said that nothing was written; else nobody knows.
-    is_not_written: bool,
-}
-
-impl InFlight {
-    fn outcome(&self) -> Outcome {
-        if self.is_not_written { Outcome::NotApplied } else { Outcome::Unknown }
-    }
+    /// True while there is too little room on the disk.
+    is_full: bool,
 }
 
 impl Writer {
@@ -81,50 +73,62 @@ impl Writer {
             self.run(store);
             Ok(())
         }) {
-            latch(&queue, &source, InFlight::default());
+            latch(&queue, Fatal { source, must_end: true }, InFlight::default());
         }
     }
 
     fn run(self, mut store: Box<dyn WriteStore>) {
         let queue = Arc::clone(&self.queue);
         let (log, in_flight) = (BatchLog::default(), InFlight::default());
-        let mut work = Loop { writer: self, log, in_flight };
+        let mut work = Loop { writer: self, log, in_flight, is_full: false };
         let served = work.serve(store.as_mut());
         work.log.write_rest();
         match served {
             Ok(drains) => match guarded(|| store.close()) {
                 Ok(()) => drained(&queue, drains, work.writer.durable_seq),
                 Err(source) => {
-                    let tickets = Tickets { drains, ..Tickets::default() };
-                    latch(&queue, &source, InFlight { tickets, ..InFlight::default() });
+                    let in_flight = InFlight::of_drains(drains);
+                    latch(&queue, Fatal { source, must_end: true }, in_flight);
                 }
             },
             // The store is dropped after that: nobody need wait for it.
-            Err(source) => latch(&queue, &source, work.in_flight),
+            Err(fatal) => latch(&queue, fatal, work.in_flight),
         }
     }
 }
 
 impl Loop {
     /// Works until a drain marker came; returns those who wait for the end.
-    fn serve(&mut self, store: &mut dyn WriteStore) -> Result<Vec<Ticket<Drained>>, StoreError> {
+    fn serve(&mut self, store: &mut dyn WriteStore) -> Result<Vec<Ticket<Drained>>, Fatal> {
         loop {
-            let maintain_at = self.maintain(store)?;
-            self.log.write_due(self.writer.clock.monotonic());
-            let wake_at = maintain_at.into_iter().chain(self.log.due_at()).min();
-            if let Next::Batch(batch) = self.writer.queue.next(wake_at) {
-                let drains = self.write(store, batch)?;
-                if !drains.is_empty() {
-                    return Ok(drains);
-                }
+            match self.turn(store) {
+                Ok(drains) if drains.is_empty() => {}
+                Ok(drains) => return Ok(drains),
+                Err(failure) => self.recover(store, failure)?,
             }
+        }
+    }
+
+    /// Does what is due, and writes the next batch; returns those who wait for the end.
+    fn turn(&mut self, store: &mut dyn WriteStore) -> Result<Vec<Ticket<Drained>>, StoreError> {
+        let maintain_at = self.maintain(store)?;
+        self.log.write_due(self.writer.clock.monotonic());
+        let wake_at = maintain_at.into_iter().chain(self.log.due_at()).min();
+        match self.writer.queue.next(wake_at) {
+            Next::Batch(batch) => self.write(store, batch),
+            Next::Tick => Ok(vec![]),
         }
     }
 
     fn maintain(&mut self, store: &mut dyn WriteStore) -> Result<Option<Duration>, StoreError> {
         let now = self.writer.clock.monotonic();
-        let at = guarded(|| store.maintain(now))?;
-        Ok(at.map(|at| at.max(now.saturating_add(MAINTAIN_GAP))))
+        let Upkeep { again_at, full } = guarded(|| store.maintain(now))?;
+        if full.is_some() != self.is_full {
+            self.is_full = full.is_some();
+            log_room(full.as_ref());
+            self.writer.queue.refuse(full);
+        }
+        Ok(again_at.map(|at| at.max(now.saturating_add(MAINTAIN_GAP))))
     }
 
     fn write(
@@ -132,28 +136,36 @@ impl Loop {
         store: &mut dyn WriteStore,
         batch: Batch,
     ) -> Result<Vec<Ticket<Drained>>, StoreError> {
-        let Batch { requests, tickets, reason, updates, wait, .. } = batch;
+        let Batch { requests, tickets, reason, wait, .. } = batch;
         if requests.is_empty() {
             return Ok(self.release(vec![], tickets));
         }
-        self.in_flight = InFlight { updates, tickets, ..InFlight::default() };
         let clock = &self.writer.clock;
         let begun_at = clock.monotonic();
-        let appended = guarded(|| Ok(append(store, &requests, clock)))?.map_err(|error| {
-            self.in_flight.is_not_written = matches!(error, AppendError::NotWritten(_));
-            match error {
-                AppendError::NotWritten(source) | AppendError::Unknown(source) => source,
+        let (outcome, source) = match guarded(|| Ok(append(store, &requests, clock))) {
+            Ok(Ok(appended)) => {
+                let commit = clock.monotonic().saturating_sub(begun_at);
+                return Ok(self.committed(&requests, tickets, appended, (reason, wait, commit)));
             }
-        })?;
-        let commit = clock.monotonic().saturating_sub(begun_at);
-        if appended.durable_seq != self.writer.durable_seq {
-            self.writer.durable.send_replace(appended.durable_seq);
-        }
-        self.writer.durable_seq = appended.durable_seq;
+            Ok(Err(AppendError::NotWritten(source))) => (Outcome::NotApplied, source),
+            Ok(Err(AppendError::Unknown(source))) | Err(source) => (Outcome::Unknown, source),
+        };
+        self.in_flight = InFlight::new(requests, tickets, outcome);
+        Err(source)
+    }
+
+    /// Counts and logs a batch, and tells who waits for it.
+    fn committed(
+        &mut self,
+        requests: &[Request],
+        tickets: Tickets,
+        appended: Appended,
+        (reason, wait, commit): (Reason, Duration, Duration),
+    ) -> Vec<Ticket<Drained>> {
+        self.seen(appended.durable_seq);
         // Before the tickets: who has an answer finds it in the statistics.
-        let accepted = self.count(&requests, &appended, reason, commit);
+        let accepted = self.count(requests, &appended, reason, commit);
         let Appended { answers, started, jobs, segment_bytes, is_committed, .. } = appended;
-        let InFlight { tickets, .. } = std::mem::take(&mut self.in_flight);
         let drains = self.release(answers, tickets);
         if is_committed {
             self.log.batch(&BatchLine {
@@ -169,7 +181,15 @@ impl Loop {
         if self.writer.log_job_starts {
             started.iter().for_each(|job_id| self.log.job_started(job_id.as_str()));
         }
-        Ok(drains)
+        drains
+    }
+
+    /// Tells readers of the feed how far it goes.
+    fn seen(&mut self, durable_seq: u64) {
+        if durable_seq != self.writer.durable_seq {
+            self.writer.durable.send_replace(durable_seq);
+        }
+        self.writer.durable_seq = durable_seq;
     }
 
     /// Tells everybody in the batch. The commit returned.
@@ -254,18 +274,29 @@ fn drained(queue: &Queue, drains: Vec<Ticket<Drained>>, durable_seq: u64) {
 }
 
 /// Closes the queue for good, then tells everybody: who hears of the failure finds it latched.
-fn latch(queue: &Queue, source: &StoreError, in_flight: InFlight) {
-    let (behind, fill) = queue.end(Phase::Failed(source.clone()));
+fn latch(queue: &Queue, fatal: Fatal, in_flight: InFlight) {
+    let source = fatal.source.clone();
+    let (behind, fill) = queue.end(Phase::Failed(fatal));
     tracing::error!(
         event = STORE_FAILED,
         error = %source,
-        updates_unknown = in_flight.updates,
+        updates_unknown = in_flight.updates(),
         updates_not_applied = fill.updates,
         "The store failed; writes are refused until a restart"
     );
-    let outcome = in_flight.outcome();
-    in_flight.tickets.fail(outcome, source);
-    behind.fail(Outcome::NotApplied, source);
+    in_flight.fail(&source);
+    behind.fail(Outcome::NotApplied, &source);
+}
+
+fn log_room(full: Option<&StoreError>) {
+    match full {
+        Some(full) => tracing::error!(
+            event = DISK_FULL,
+            error = %full,
+            "No update is taken until there is room on the disk; reads go on"
+        ),
+        None => tracing::info!(event = DISK_HAS_ROOM, "There is room again; updates are taken"),
+    }
 }
 
 #[cfg(test)]

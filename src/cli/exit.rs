@@ -139,7 +139,7 @@ impl From<OpenError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let exit = match error {
-            StoreError::Failed(_) => Exit::Io,
+            StoreError::Failed(_) | StoreError::Full(_) => Exit::Io,
             StoreError::Panicked(_) => Exit::Internal,
             StoreError::CorruptRecord { .. } => Exit::Damaged,
         };

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The first signal begins the stop, wherever the start is; the second ends the process at once.
-//! A panic of the writer stops it too. The supervisor is told where it is.
+//! An end of the writer, by a panic or a failing disk, stops it too. The supervisor is told where it is.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -158,7 +158,7 @@ impl Run {
         Ok((opened?, is_stopping))
     }
 
-    /// Returns at a signal; fails if the server ends by itself, or the writer by a panic.
+    /// Returns at a signal; fails if the server ends by itself, or the writer for good.
     async fn wait_for_stop(&mut self, service: &Service) -> Result<(), Failure> {
         tokio::select! {
             _ = self.signals.next() => {
@@ -169,7 +169,7 @@ impl Run {
                 self.stop = None;
                 Err(ended_early(ended))
             }
-            error = service.panicked() => Err(Failure::from(error)),
+            error = service.failed() => Err(Failure::from(error)),
         }
     }
 

@@ -115,6 +115,7 @@ impl Gate {
             HealthState::Ready => Ok(()),
             HealthState::Draining => Err(Problem::draining()),
             HealthState::Failed => Err(Problem::storage_failed()),
+            HealthState::Full => Err(Problem::storage_full()),
         }
     }
 

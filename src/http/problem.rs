@@ -81,6 +81,11 @@ impl Problem {
         Self::new(ProblemCode::StorageFailed, detail).retry_after(10)
     }
 
+    pub fn storage_full() -> Self {
+        let detail = "the disk of the store is full; it takes updates again when there is room";
+        Self::new(ProblemCode::StorageFull, detail).retry_after(10)
+    }
+
     pub fn internal() -> Self {
         Self::new(ProblemCode::Internal, "a fault of the server; the log has more")
     }
@@ -119,6 +124,7 @@ impl From<StoreError> for Problem {
         log_store_error(&error);
         match error {
             StoreError::Failed(_) | StoreError::Panicked(_) => Self::storage_failed(),
+            StoreError::Full(_) => Self::storage_full(),
             StoreError::CorruptRecord { .. } => {
                 let detail = "a record is not what was written; the log names it";
                 Self::new(ProblemCode::CorruptRecord, detail)

@@ -9,7 +9,7 @@ use super::error::SubmitError;
 use super::idempotency::{Claim, Reservation, Verdict};
 use super::stats::Counters;
 use super::{Inner, Receipt};
-use crate::batch::{Fill, Ticket};
+use crate::batch::{Fill, Phase, Ticket};
 use crate::model::limits::ANSWER_ERRORS_MAX;
 use crate::model::{Ack, Answer, IdempotencyKey, Kinds, Rejection, RejectionCode, Request};
 use crate::store::StoreError;
@@ -64,7 +64,8 @@ impl Inner {
 
     /// Claims the key, then asks the store: a first call may have been made before a restart.
     fn reserve(&self, key: &IdempotencyKey) -> Result<Claim, SubmitError> {
-        let claim = self.reservations.claim(key).map_err(|error| self.refused(error))?;
+        let is_sure = self.queue.trouble().is_none() && matches!(self.queue.phase(), Phase::Open);
+        let claim = self.reservations.claim(key, is_sure).map_err(|error| self.refused(error))?;
         let reservation = match claim {
             Claim::First(reservation) => reservation,
             claim @ (Claim::Twin(_) | Claim::Replay(_)) => return Ok(claim),

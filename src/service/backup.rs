@@ -173,7 +173,8 @@ impl Service {
     }
 
     fn reserved(&self, file: File) -> Reserved {
-        Reserved::new(file, self.inner.options.store.backup_reserve_bytes)
+        // With the reserve alone left, no update would be taken.
+        Reserved::new(file, self.inner.options.store.disk_reserve_bytes.saturating_mul(2))
     }
 }
 

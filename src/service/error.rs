@@ -67,7 +67,8 @@ impl SubmitError {
             // The queue empties; a restarted process admits.
             Self::QueueFull { .. } | Self::Draining => true,
             Self::StoreFailed {
-                source: StoreError::Failed(_) | StoreError::Panicked(_), ..
+                source: StoreError::Failed(_) | StoreError::Full(_) | StoreError::Panicked(_),
+                ..
             } => true,
             // A record that is damaged stays so.
             Self::StoreFailed { source: StoreError::CorruptRecord { .. }, .. } => false,

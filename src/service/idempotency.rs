@@ -3,7 +3,7 @@
 //! ```text
 //!              +-- refused ------------> (free)
 //! (free) -> Pending -- durable --------> (free, and kept by the store)
-//!              |  \--- store unknown --> Unknown, until the process ends
+//!              |  \--- store unknown --> Unknown, until the store has been opened again
 //!              +-- queued -> Answered -- durable, refused or unknown, as above
 //! ```
 //!
@@ -82,12 +82,17 @@ pub(super) struct Reservation {
 }
 
 impl Reservations {
-    /// Reserves the key, or says what became of the call that has it.
+    /// Reserves the key, or says what became of the call that has it. With `is_sure`, what was
+    /// unknown is not any more: the journal has been read again, and the store knows.
     ///
     /// # Errors
     /// [`SubmitError::KeyReused`] for another call; [`SubmitError::StoreFailed`] if nobody knows.
-    pub fn claim(&self, key: &IdempotencyKey) -> Result<Claim, SubmitError> {
+    pub fn claim(&self, key: &IdempotencyKey, is_sure: bool) -> Result<Claim, SubmitError> {
         let mut reserved = self.lock();
+        let call = reserved.calls.get(&*key.key);
+        if is_sure && call.is_some_and(|call| matches!(call.state, State::Unknown(_))) {
+            reserved.calls.remove(&*key.key);
+        }
         let number = reserved.last_number + 1;
         match reserved.calls.entry(Arc::from(&*key.key)) {
             Entry::Occupied(mut call) => call.get_mut().claim_again(&key.fingerprint),

@@ -18,7 +18,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{oneshot, watch};
 
-use crate::batch::{BatchStats, Failure, Phase, Queue, Ticket, Writer};
+use crate::batch::{BatchStats, Failure, Fatal, Phase, Queue, Ticket, Writer};
 use crate::model::{Ack, Answer, Kinds, Request, TimestampMs, Update};
 use crate::store::{self, OpenError, OpenHooks, ReadStore, Sides, StoreError, StoreOptions};
 use crate::telemetry::DROPPED_WITHOUT_DRAIN;
@@ -244,7 +244,11 @@ impl Service {
 
     pub fn health(&self) -> HealthState {
         match self.inner.queue.phase() {
-            Phase::Open => HealthState::Ready,
+            Phase::Open => match self.inner.queue.trouble() {
+                None => HealthState::Ready,
+                Some(StoreError::Full(_)) => HealthState::Full,
+                Some(_) => HealthState::Failed,
+            },
             Phase::Draining | Phase::Drained(_) => HealthState::Draining,
             Phase::Failed(_) => HealthState::Failed,
         }
@@ -268,14 +272,16 @@ impl Service {
         self.inner.queue.turns()
     }
 
-    /// Returns once the writer has ended by a panic, when its callers have been told; never
-    /// otherwise. It is a bug: the process must end, with what is on disk as the truth.
-    pub async fn panicked(&self) -> StoreError {
+    /// Returns once the writer has ended before a drain and the process must end, for a new one may
+    /// do better: after a panic, or if the store could not be opened again. Its callers have been
+    /// told, and what is on disk is the truth. Never returns while a process that only reads is
+    /// better than none.
+    pub async fn failed(&self) -> StoreError {
         let mut durable = self.inner.durable.clone();
         // Closed when the writer has ended.
         while durable.changed().await.is_ok() {}
         match self.inner.queue.phase() {
-            Phase::Failed(error @ StoreError::Panicked(_)) => error,
+            Phase::Failed(Fatal { source, must_end: true }) => source,
             _ => std::future::pending().await,
         }
     }

@@ -74,6 +74,8 @@ pub enum HealthState {
     Ready,
     /// Stopping: reads go on, nothing is admitted.
     Draining,
-    /// A storage error latched: reads go on, writes are refused, a restart is needed.
+    /// The store failed: reads go on, writes are refused until it has been opened again.
     Failed,
+    /// The disk has too little room: reads go on, writes are refused until it has.
+    Full,
 }

@@ -80,10 +80,6 @@ pub enum RestoreError {
     Unsound(String),
 }
 
-/// A backup leaves this much of its disk to the store, in bytes: two tails of 64 MiB, the queue and
-/// 64 MiB more, with which folds and the drain always fit.
-pub const RESERVE_BYTES: u64 = 256 << 20;
-
 /// A file that stops growing before its disk is full, so that a backup takes no room that the
 /// journal needs.
 #[derive(Debug)]

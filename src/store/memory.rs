@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::batch::{Ground, decide};
 use super::{
-    AppendError, Appended, CheckReport, KeptAnswer, ReadStore, Sides, StoreError, StoreOptions,
-    StoreStats, WriteStore,
+    AppendError, Appended, CheckReport, KeptAnswer, ReadStore, ReopenError, Reopened, Sides,
+    StoreError, StoreOptions, StoreStats, Upkeep, WriteStore,
 };
 use crate::model::{
     Counts, Cursor, Expectations, FeedPage, JobId, JobRecord, Kinds, Lookup, NameMap, Operation,
@@ -93,8 +93,14 @@ impl WriteStore for MemoryWriter {
         })
     }
 
-    fn maintain(&mut self, _now: Duration) -> Result<Option<Duration>, StoreError> {
-        Ok(None)
+    fn maintain(&mut self, _now: Duration) -> Result<Upkeep, StoreError> {
+        Ok(Upkeep::default())
+    }
+
+    fn reopen(&mut self) -> Result<Reopened, ReopenError> {
+        // Memory fails by a panic alone, which ends the writer.
+        let state = self.state.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Ok(Reopened { durable_seq: state.last_seq, has_batch: false })
     }
 
     fn close(self: Box<Self>) -> Result<(), StoreError> {

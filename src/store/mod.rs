@@ -23,7 +23,7 @@ use crate::model::{
     PageQuery, Rejection, Request, Timeline, TimelineQuery, TimestampMs,
 };
 
-pub use backup::{BackupError, BackupFault, BackupSummary, RESERVE_BYTES, Reserved, RestoreError};
+pub use backup::{BackupError, BackupFault, BackupSummary, Reserved, RestoreError};
 
 /// The write side. Its owner is the one writer thread.
 pub trait WriteStore: Send {
@@ -34,15 +34,22 @@ pub trait WriteStore: Send {
     ///
     /// # Errors
     /// [`AppendError`]: nothing of the batch may be acknowledged; it says whether the batch may be
-    /// on disk. The write side is not used again.
+    /// on disk. The write side refuses everything until it is [reopened](Self::reopen).
     fn append(&mut self, batch: &[Request], now: TimestampMs) -> Result<Appended, AppendError>;
 
-    /// Does what is due besides batches: starts a fold of an old tail, removes folded segments.
-    /// Returns the monotonic time at which it wants to be called again, if nothing else happens.
+    /// Does what is due besides batches: starts a fold of an old tail, removes folded segments,
+    /// looks how much room there is.
     ///
     /// # Errors
-    /// [`StoreError`], as for [`append`](Self::append).
-    fn maintain(&mut self, now: Duration) -> Result<Option<Duration>, StoreError>;
+    /// [`StoreError`], as for [`append`](Self::append); also what a reader met in between.
+    fn maintain(&mut self, now: Duration) -> Result<Upkeep, StoreError>;
+
+    /// Opens again what failed, after an error of any other call but [`close`](Self::close): what
+    /// was written is synced, read from the disk again and verified. Blocks; may be tried again.
+    ///
+    /// # Errors
+    /// [`ReopenError`]: the store is as it was, and reads what it can.
+    fn reopen(&mut self) -> Result<Reopened, ReopenError>;
 
     /// Folds what is not folded, syncs, and closes the files. The clean stop.
     ///
@@ -152,6 +159,33 @@ pub struct Appended {
     pub is_committed: bool,
 }
 
+/// What a store wants besides batches.
+#[derive(Clone, Debug, Default)]
+pub struct Upkeep {
+    /// The monotonic time at which it wants to be called again, if nothing else happens.
+    pub again_at: Option<Duration>,
+    /// [`StoreError::Full`] while updates must be refused, for there is too little room for more.
+    /// What was accepted still fits.
+    pub full: Option<StoreError>,
+}
+
+/// What a store that was opened again holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reopened {
+    pub durable_seq: u64,
+    /// True if the batch whose outcome was unknown is there; else nothing of it is.
+    pub has_batch: bool,
+}
+
+/// Why a store that failed could not be opened again.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{source}")]
+pub struct ReopenError {
+    pub source: StoreError,
+    /// False if the process that has the store reads more of it than a new one could.
+    pub may_restart_help: bool,
+}
+
 /// The first answer to a call with an idempotency key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptAnswer {
@@ -257,8 +291,9 @@ pub struct StoreOptions {
     pub timeline_rows_max: u64,
     pub idempotency_keys_max: u64,
     pub idempotency_age_max: Duration,
-    /// A backup beside the data leaves this much of the disk free, in bytes.
-    pub backup_reserve_bytes: u64,
+    /// While less of the disk is free, in bytes, no update is taken. It is for what was accepted,
+    /// for folds, and for the clean stop; a backup beside the data leaves it free, too.
+    pub disk_reserve_bytes: u64,
     /// What ages go by; its wall time is not looked at.
     pub clock: Clock,
 }
@@ -284,7 +319,7 @@ impl Default for StoreOptions {
             timeline_rows_max: 1_000_000,
             idempotency_keys_max: 100_000,
             idempotency_age_max: Duration::from_secs(24 * 3600),
-            backup_reserve_bytes: RESERVE_BYTES,
+            disk_reserve_bytes: 256 << 20,
             clock: Clock::System,
         }
     }
@@ -321,6 +356,9 @@ pub enum StoreError {
     /// Any failed read, write or sync; or the latch after it.
     #[error("the store failed: {0}")]
     Failed(String),
+    /// The disk is full, or nearly so. It is tried again for as long as that lasts.
+    #[error("the disk is full: {0}")]
+    Full(String),
     /// A bug in this program, met while it wrote: the process must end and be started again.
     #[error("the writer panicked: {0}")]
     Panicked(String),

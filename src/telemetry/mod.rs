@@ -22,7 +22,14 @@ pub const JOB_STARTED: &str = "job_started";
 pub const REJECTED_AT_COMMIT: &str = "rejected_at_commit";
 /// More than 80 % of a bounded thing is in use.
 pub const POOL_PRESSURE: &str = "pool_pressure";
-/// The store latched: writes are refused from now on.
+/// The store refused something; it is being opened again.
+pub const STORE_TROUBLE: &str = "store_trouble";
+/// The store works again.
+pub const STORE_REOPENED: &str = "store_reopened";
+/// There is too little room on the disk for more updates; and there is again.
+pub const DISK_FULL: &str = "disk_full";
+pub const DISK_HAS_ROOM: &str = "disk_has_room";
+/// The writer gave up: writes are refused from now on.
 pub const STORE_FAILED: &str = "store_failed";
 /// Ids were found damaged while their runs were merged; those runs stay as they are.
 pub const MERGE_GIVEN_UP: &str = "merge_given_up";

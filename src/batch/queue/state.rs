@@ -9,6 +9,7 @@ use crate::batch::limits::Limits;
 use crate::batch::policy::{Backlog, Reason};
 use crate::batch::ticket::{Ticket, Tickets};
 use crate::model::{Ack, Answer, Request};
+use crate::store::StoreError;
 
 /// Requests for one write transaction, and who waits for it.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub(super) struct State {
     pub flushes: usize,
     pub drains: usize,
     pub phase: Phase,
+    /// Why nothing is admitted for now, though the phase would.
+    pub trouble: Option<StoreError>,
     pub drain_updates: usize,
     pub is_poked: bool,
     pub turns: u64,
@@ -72,7 +75,7 @@ impl State {
     }
 
     pub fn room_for(&self, updates: usize, bytes: usize, limits: &Limits) -> Result<(), Refused> {
-        self.phase.admits()?;
+        self.admits()?;
         if updates > limits.batch_updates_max || bytes > limits.batch_bytes_max {
             return Err(Refused::TooLarge { updates, bytes });
         }
@@ -82,12 +85,48 @@ impl State {
         if has_room { Ok(()) } else { Err(full) }
     }
 
+    /// Whether anything is admitted now.
+    pub fn admits(&self) -> Result<(), Refused> {
+        self.phase.admits()?;
+        self.trouble.clone().map_or(Ok(()), |trouble| Err(Refused::Failed(trouble)))
+    }
+
     pub fn admit(&mut self, admitted: Admitted) {
         self.fill.updates += admitted.request.operations();
         self.fill.bytes += admitted.bytes;
         self.fill.updates_peak = self.fill.updates_peak.max(self.fill.updates);
         self.waiters += usize::from(admitted.is_waited_for());
         self.messages.push_back(Message::Request(admitted));
+    }
+
+    /// Takes out those who wait for an answer; what nobody waits for stays, and so does a drain.
+    pub fn take_waiters(&mut self) -> Tickets {
+        let (mut waiters, mut rest) = (VecDeque::new(), VecDeque::new());
+        for message in self.messages.drain(..) {
+            let is_waiter = match &message {
+                Message::Request(admitted) => admitted.is_waited_for(),
+                Message::Flush(_) => true,
+                Message::Drain(_) => false,
+            };
+            if let (true, Message::Request(admitted)) = (is_waiter, &message) {
+                self.fill.updates -= admitted.request.operations();
+                self.fill.bytes -= admitted.bytes;
+            }
+            if is_waiter { waiters.push_back(message) } else { rest.push_back(message) }
+        }
+        self.messages = rest;
+        (self.waiters, self.flushes) = (0, 0);
+        waiters.into_iter().collect()
+    }
+
+    /// Puts what was taken out back in front, in its order.
+    pub fn put_back(&mut self, admitted: Vec<Admitted>) {
+        for admitted in admitted.into_iter().rev() {
+            self.fill.updates += admitted.request.operations();
+            self.fill.bytes += admitted.bytes;
+            self.waiters += usize::from(admitted.is_waited_for());
+            self.messages.push_front(Message::Request(admitted));
+        }
     }
 
     /// Takes everything, whole requests only, up to the bounds of a batch.

@@ -201,7 +201,8 @@ proptest! {
                     }
                 }
                 Step::Fail => {
-                    let phase = Phase::Failed(StoreError::Failed("told to".to_owned()));
+                    let source = StoreError::Failed("told to".to_owned());
+                    let phase = Phase::Failed(Fatal { source, must_end: true });
                     let (rest, fill) = queue.end(phase.clone());
                     prop_assert_eq!((fill.updates, fill.bytes), model.sums());
                     let requests = |known: &&Known| matches!(known, Known::Request { .. });

@@ -52,6 +52,11 @@ pub enum ConfigError {
     #[error("{lower}, but {upper}: {} must not be more than {}", .lower.key, .upper.key)]
     Above { lower: Box<Assigned>, upper: Box<Assigned> },
     #[error(
+        "{reserve}, but it must hold two tails, the queue and 64MiB: give at least {least}, or \
+         less tail_bytes_max or queue_bytes_max"
+    )]
+    Reserve { reserve: Box<Assigned>, least: String },
+    #[error(
         "listen is {address} ({origin}), which other hosts may reach, and there is no \
          authentication; to allow it, set insecure_listen = true (--insecure-listen)"
     )]

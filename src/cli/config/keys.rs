@@ -204,6 +204,9 @@ keys! {
         TAIL_BYTES_MAX = "tail_bytes_max", bytes(MIB, TIB), "32MiB",
             "Most bytes in memory that are not yet folded",
             "less: more folds; two such tails can exist at a time";
+        DISK_RESERVE = "disk_reserve", bytes(MIB, TIB), "256MiB",
+            "While less of the disk is free, no update is taken",
+            "at least two tails, the queue and 64MiB: what was accepted must fit; backups leave two";
         CACHE_BYTES = "cache_bytes", bytes(MIB, TIB), "128MiB",
             "Page cache for the tables",
             "less than the hot part of the tables: reads go to the disk";

@@ -112,6 +112,7 @@ fn store(layers: &Layers) -> Result<StoreOptions, ConfigError> {
         tail_jobs_max: layers.count(&keys::TAIL_JOBS_MAX)?,
         tail_bytes_max: layers.memory_bytes(&keys::TAIL_BYTES_MAX)?,
         fold_interval: layers.period(&keys::FOLD_INTERVAL)?,
+        disk_reserve_bytes: layers.bytes(&keys::DISK_RESERVE)?,
         cache_bytes: layers.memory_bytes(&keys::CACHE_BYTES)?,
         feed_age_max: layers.period(&keys::FEED_AGE_MAX)?,
         feed_bytes_max: layers.bytes(&keys::FEED_BYTES_MAX)?,
@@ -172,7 +173,22 @@ fn check_relations(layers: &Layers) -> Result<(), ConfigError> {
     not_above(layers, &keys::BATCH_SIZE, &keys::QUEUE_UPDATES_MAX, Layers::count)?;
     not_above(layers, &keys::BODY_BYTES_MAX, &keys::BATCH_BYTES_MAX, Layers::bytes)?;
     not_above(layers, &keys::BODY_BYTES_MAX, &keys::BODIES_BYTES_MAX, Layers::bytes)?;
-    not_above(layers, &keys::BATCH_BYTES_MAX, &keys::QUEUE_BYTES_MAX, Layers::bytes)
+    not_above(layers, &keys::BATCH_BYTES_MAX, &keys::QUEUE_BYTES_MAX, Layers::bytes)?;
+    reserve_suffices(layers)
+}
+
+/// What was accepted must fit on a disk that has its reserve left, and be folded (DESIGN, section
+/// 4).
+fn reserve_suffices(layers: &Layers) -> Result<(), ConfigError> {
+    let tails = layers.bytes(&keys::TAIL_BYTES_MAX)?.saturating_mul(2);
+    let least = tails.saturating_add(layers.bytes(&keys::QUEUE_BYTES_MAX)?);
+    let least = least.saturating_add(64 << 20);
+    if layers.bytes(&keys::DISK_RESERVE)? >= least {
+        return Ok(());
+    }
+    let Given { text, origin } = layers.given(&keys::DISK_RESERVE);
+    let reserve = Box::new(Assigned { key: keys::DISK_RESERVE.name, value: text, origin });
+    Err(ConfigError::Reserve { reserve, least: format_bytes(least) })
 }
 
 fn not_above<T: PartialOrd>(

@@ -200,3 +200,14 @@ fn every_key_is_in_the_markdown_table_and_in_the_flags() {
     }
     assert!(table.lines().all(|line| line.matches('|').count() == 6), "{table}");
 }
+
+#[test]
+fn the_reserve_of_the_disk_holds_what_was_accepted() {
+    assert!(config("", &[], &["--disk-reserve", "192MiB"]).is_ok());
+    let refusal = refusal("", &[], &["--disk-reserve", "191MiB"]);
+    assert!(refusal.contains("disk_reserve is 191MiB"), "{refusal}");
+    assert!(refusal.contains("give at least 192MiB"), "{refusal}");
+    let less =
+        ["--disk-reserve", "100MiB", "--queue-bytes-max", "8MiB", "--tail-bytes-max", "8MiB"];
+    assert!(config("", &[], &less).is_ok());
+}

@@ -1,9 +1,11 @@
-//! A stop that nobody asked for: the writer panics.
+//! A stop that nobody asked for: the writer panics, or its store fails for good.
+
+use std::time::Duration;
 
 use super::*;
 use crate::batch::fake::{End, Fake};
-use crate::model::{Request, Update};
-use crate::service::{Outcome, SubmitError};
+use crate::model::{Clock, ManualClock, Request, Update};
+use crate::service::{HealthState, Outcome, SubmitError};
 use crate::store::StoreError;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -24,7 +26,7 @@ async fn a_panic_of_the_writer_is_told_to_its_callers_and_ends_the_process_with_
     let supervisor = Supervisor::default();
     let mut run = Run { gate, server, stop: Some(stop), signals, supervisor };
     let serving = service.clone();
-    let serving = tokio::spawn(async move { run.serve_and_stop(&serving, false).await });
+    let serving = tokio::spawn(async move { run.serve_and_stop(&serving, None, false).await });
 
     let call = || Request::new(vec![Update::status("a", "queued").unwrap()]);
     service.submit(call()).await.unwrap();
@@ -37,18 +39,35 @@ async fn a_panic_of_the_writer_is_told_to_its_callers_and_ends_the_process_with_
 }
 
 /// A store that fails is no bug: nothing ends by itself here.
-#[tokio::test]
-async fn a_failed_store_is_no_panic() {
-    let store = Fake::default();
+/// What a store that cannot be opened again leaves of the process; `None` if it goes on.
+async fn end_of(is_of_tables: bool) -> Option<Exit> {
+    let (store, clock) = (Fake::default(), ManualClock::default());
     store.end(End::FailAt(1));
+    let refused = || (Err(StoreError::Failed("no sector".to_owned())), false);
+    store.state().reopened.extend((0..3).map(|_| refused()));
+    store.state().is_of_tables = is_of_tables;
     let sides = store.sides();
-    let options = ServiceOptions::default();
+    let options =
+        ServiceOptions { clock: Clock::Manual(clock.clone()), ..ServiceOptions::default() };
     let service = Service::start(options, Arc::new(|_| ()), |_, _| Ok(sides)).unwrap();
     let request = Request::new(vec![Update::status("a", "queued").unwrap()]);
     service.submit(request).await.unwrap_err();
+    for tries in 1..=3 {
+        store.wait(|state| state.reopens == tries);
+        assert_eq!(service.health(), HealthState::Failed);
+        clock.advance(Duration::from_secs(10));
+        service.poke();
+    }
     let mut durable = service.durable();
     // The writer has ended.
     while durable.changed().await.is_ok() {}
-    let panicked = std::pin::pin!(service.panicked());
-    assert!(futures_util::FutureExt::now_or_never(panicked).is_none());
+    assert_eq!(store.state().reopens, 3);
+    let failed = futures_util::FutureExt::now_or_never(std::pin::pin!(service.failed()));
+    failed.map(|error| Failure::from(error).exit)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_cannot_be_opened_again_ends_the_process_unless_it_reads_more_than_the_next() {
+    assert_eq!(end_of(false).await, Some(Exit::Io));
+    assert_eq!(end_of(true).await, None);
 }

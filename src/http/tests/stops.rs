@@ -9,8 +9,8 @@ use super::*;
 use crate::model::{Clock, Counts, ManualClock, Page, PageQuery, Request as Updates, TimestampMs};
 use crate::model::{Expectations, FeedPage, JobId, JobRecord, Lookup, Timeline, TimelineQuery};
 use crate::store::{
-    AppendError, Appended, CheckReport, KeptAnswer, ReadStore, StoreError, StoreStats, WriteStore,
-    memory,
+    AppendError, Appended, CheckReport, KeptAnswer, ReadStore, ReopenError, Reopened, StoreError,
+    StoreStats, Upkeep, WriteStore, memory,
 };
 
 const UPDATE: &str = r#"{"job_id":"a","status":"queued"}"#;
@@ -110,8 +110,12 @@ impl WriteStore for Broken {
         Err(AppendError::Unknown(broken()))
     }
 
-    fn maintain(&mut self, _: Duration) -> Result<Option<Duration>, StoreError> {
-        Ok(None)
+    fn maintain(&mut self, _: Duration) -> Result<Upkeep, StoreError> {
+        Ok(Upkeep::default())
+    }
+
+    fn reopen(&mut self) -> Result<Reopened, ReopenError> {
+        Err(ReopenError { source: broken(), may_restart_help: true })
     }
 
     fn close(self: Box<Self>) -> Result<(), StoreError> {

@@ -178,7 +178,7 @@ fn a_key_that_cannot_be_looked_up_refuses_the_call_and_is_freed() {
 fn a_late_word_about_an_ended_call_does_not_touch_the_next_one() {
     let reservations = Reservations::default();
     let key = IdempotencyKey::new("k", [1; 32]).unwrap();
-    let claim = || reservations.claim(&key).unwrap();
+    let claim = || reservations.claim(&key, true).unwrap();
     let first = |claim| -> Reservation {
         match claim {
             Claim::First(reservation) => reservation,

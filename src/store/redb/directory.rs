@@ -171,9 +171,9 @@ impl Directory {
         open_plain(&self.handle, &self.path, name, flags).map(File::from)
     }
 
-    /// Opens a file of an initialised store: plain, not empty, synced, and after an unclean stop
-    /// read from the disk again instead of from pages that the kernel may wrongly believe clean.
-    pub fn open_file(&self, name: &str) -> Result<File, OpenError> {
+    /// Opens a file of an initialised store: plain, not empty, synced, and read from the disk again
+    /// as `reread` says.
+    pub fn open_file(&self, name: &str, reread: Reread) -> Result<File, OpenError> {
         let path = self.path.join(name);
         let file = match open_plain(&self.handle, &self.path, name, OFlags::RDWR) {
             Err(_) if path.symlink_metadata().is_err() => {
@@ -187,7 +187,7 @@ impl Directory {
         }
         rustix::fs::fchmod(&file, FILE_MODE).map_err(|e| failed(&path, e))?;
         rustix::fs::fsync(&file).map_err(|e| failed(&path, e))?;
-        if !self.was_clean {
+        if !self.was_clean || reread == Reread::Always {
             rustix::fs::fadvise(&file, 0, None, Advice::DontNeed).map_err(|e| failed(&path, e))?;
         }
         // All of it is read in a moment, in the order of its trees: that is to say, in none. A
@@ -222,6 +222,14 @@ impl Directory {
             Err(error) => Err(failed(&self.path.join(name), error)),
         }
     }
+}
+
+/// When a file is read from the disk instead of from pages that the kernel may wrongly believe
+/// clean, as they are after a failed sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reread {
+    AfterUncleanStop,
+    Always,
 }
 
 /// As much of a file is read ahead: a box with little memory could not keep more until it is used.

@@ -5,12 +5,15 @@
 //! them through in their order, syncs included, once everything was found whole.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use redb::{BackendError, StorageBackend};
+
+use crate::store::StoreError;
 
 /// What the store asked the system for, since it was opened. Clones share their numbers.
 #[derive(Clone, Debug, Default)]
@@ -35,11 +38,71 @@ impl DiskCounters {
     }
 }
 
+/// The first thing that a file refused, which fences it off: after it, nothing more is written or
+/// synced through this handle. Clones share it.
+#[derive(Clone)]
+pub struct Trouble {
+    cause: Arc<OnceLock<StoreError>>,
+    wake: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl fmt::Debug for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trouble").field("cause", &self.cause).finish_non_exhaustive()
+    }
+}
+
+impl Trouble {
+    /// `wake` is called when something was refused.
+    pub fn new(wake: Arc<dyn Fn() + Send + Sync>) -> Self {
+        Self { cause: Arc::default(), wake }
+    }
+
+    pub fn cause(&self) -> Option<&StoreError> {
+        self.cause.get()
+    }
+
+    /// Notes why the file is not to be used any more.
+    pub fn note(&self, error: StoreError) {
+        if self.cause.set(error).is_ok() {
+            (self.wake)();
+        }
+    }
+
+    fn watch<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        result.inspect_err(|error| {
+            let what = error.to_string();
+            self.note(match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full(what),
+                _ => StoreError::Failed(what),
+            });
+        })
+    }
+
+    /// For everything that changes the file.
+    fn fence(&self) -> io::Result<()> {
+        match self.cause() {
+            None => Ok(()),
+            Some(cause) => Err(io::Error::other(format!("fenced off: {cause}"))),
+        }
+    }
+}
+
+/// Whether redb's own locks of the file are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Locks {
+    Taken,
+    /// The handle that failed has them until it is dropped; `LOCK` keeps other processes out.
+    Skipped,
+}
+
 /// A backend that counts, can hold changes back, and hands everything else on, locks too.
 #[derive(Debug)]
 pub struct Disk {
     inner: Backend,
     counters: DiskCounters,
+    trouble: Trouble,
+    locks: Locks,
     hold: Arc<Hold>,
 }
 
@@ -51,10 +114,15 @@ impl Disk {
     ///
     /// # Errors
     /// If the length of the file cannot be read.
-    pub fn holding(inner: Backend, counters: DiskCounters) -> io::Result<(Self, Arc<Hold>)> {
+    pub fn holding(
+        inner: Backend,
+        counters: DiskCounters,
+        trouble: Trouble,
+        locks: Locks,
+    ) -> io::Result<(Self, Arc<Hold>)> {
         let held = RwLock::new(Some(Held::new(inner.len()?)));
         let hold = Arc::new(Hold { inner: inner.clone(), is_held: true.into(), held });
-        Ok((Self { inner, counters, hold: hold.clone() }, hold))
+        Ok((Self { inner, counters, trouble, locks, hold: hold.clone() }, hold))
     }
 }
 
@@ -201,7 +269,7 @@ fn overlay(from: &[u8], from_start: u64, to: &mut [u8], to_start: u64) {
 impl StorageBackend for Disk {
     fn len(&self) -> io::Result<u64> {
         let held = self.hold.look(|held| Ok(held.length))?;
-        let length = held.map_or_else(|| self.inner.len(), Ok)?;
+        let length = held.map_or_else(|| self.trouble.watch(self.inner.len()), Ok)?;
         self.counters.length_bytes.store(length, Ordering::Relaxed);
         Ok(length)
     }
@@ -209,31 +277,34 @@ impl StorageBackend for Disk {
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         match self.hold.look(|held| held.read(&*self.inner, offset, out))? {
             Some(()) => Ok(()),
-            None => self.inner.read(offset, out),
+            None => self.trouble.watch(self.inner.read(offset, out)),
         }
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
+        self.trouble.fence()?;
         if self.hold.change(|held| held.set_length(length))?.is_none() {
-            self.inner.set_len(length)?;
+            self.trouble.watch(self.inner.set_len(length))?;
         }
         self.counters.length_bytes.store(length, Ordering::Relaxed);
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.trouble.fence()?;
         self.counters.syncs.fetch_add(1, Ordering::Relaxed);
         match self.hold.change(Held::sync)? {
             Some(()) => Ok(()),
-            None => self.inner.sync_data(),
+            None => self.trouble.watch(self.inner.sync_data()),
         }
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.trouble.fence()?;
         self.counters.written_bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
         match self.hold.change(|held| held.write(&*self.inner, offset, data))? {
             Some(()) => Ok(()),
-            None => self.inner.write(offset, data),
+            None => self.trouble.watch(self.inner.write(offset, data)),
         }
     }
 
@@ -242,7 +313,10 @@ impl StorageBackend for Disk {
     }
 
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.inner.try_lock_range(start, end)
+        match self.locks {
+            Locks::Taken => self.inner.try_lock_range(start, end),
+            Locks::Skipped => Ok(true),
+        }
     }
 
     fn try_lock_shared_range(
@@ -250,23 +324,38 @@ impl StorageBackend for Disk {
         start: Bound<u64>,
         end: Bound<u64>,
     ) -> Result<bool, BackendError> {
-        self.inner.try_lock_shared_range(start, end)
+        match self.locks {
+            Locks::Taken => self.inner.try_lock_shared_range(start, end),
+            Locks::Skipped => Ok(true),
+        }
     }
 
     fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.inner.lock_range(start, end)
+        match self.locks {
+            Locks::Taken => self.inner.lock_range(start, end),
+            Locks::Skipped => Ok(()),
+        }
     }
 
     fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.inner.lock_shared_range(start, end)
+        match self.locks {
+            Locks::Taken => self.inner.lock_shared_range(start, end),
+            Locks::Skipped => Ok(()),
+        }
     }
 
     fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.inner.unlock_range(start, end)
+        match self.locks {
+            Locks::Taken => self.inner.unlock_range(start, end),
+            Locks::Skipped => Ok(()),
+        }
     }
 
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.inner.query_lock_range(start, end)
+        match self.locks {
+            Locks::Taken => self.inner.query_lock_range(start, end),
+            Locks::Skipped => Ok(false),
+        }
     }
 }
 

@@ -11,9 +11,10 @@ use super::age::AgeClock;
 use super::codec::Mark;
 use super::fold::fold;
 use super::ids::Merges;
+use super::site::Site;
 use super::snapshot::Snapshot;
 use super::tail::{Generation, Tail};
-use crate::store::{OpenHooks, StoreError, StoreOptions};
+use crate::store::StoreError;
 
 /// The writer's hold on the folder thread. Dropping it ends the thread after its fold.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ pub struct Folder {
 pub struct FoldWork {
     pub tables: Arc<Database>,
     pub tail: Arc<Tail>,
-    pub options: StoreOptions,
+    pub site: Arc<Site>,
     pub age: Arc<AgeClock>,
 }
 
@@ -37,7 +38,7 @@ impl FoldWork {
     fn fold(&self, generation: &Generation, merges: &mut Merges) -> Result<Mark, StoreError> {
         let before = self.tail.snapshot()?;
         let ids = (before.runs(), merges);
-        let (mark, runs) = fold(&self.tables, generation, &self.options, &self.age, ids)?;
+        let (mark, runs) = fold(&self.tables, generation, &self.site.options, &self.age, ids)?;
         drop(before);
         self.tail.drop_folded(Snapshot::after_fold(&self.tables, runs)?);
         Ok(mark)
@@ -82,14 +83,41 @@ impl Folder {
     ///
     /// # Errors
     /// If the system gives no thread.
-    pub fn start(work: FoldWork, hooks: OpenHooks, mark: Mark) -> std::io::Result<Self> {
+    pub fn start(work: FoldWork, mark: Mark) -> std::io::Result<Self> {
         let state = FoldState { mark, ..FoldState::default() };
         let shared = Arc::new(Shared { state: Mutex::new(state), is_done: Condvar::new() });
+        let mut folder = Self { work: None, thread: None, shared };
+        folder.spawn(work)?;
+        Ok(folder)
+    }
+
+    fn spawn(&mut self, work: FoldWork) -> std::io::Result<()> {
         let (sender, generations) = channel();
-        let theirs = shared.clone();
-        let run = move || run(&generations, &work, &hooks, &theirs);
+        let theirs = self.shared.clone();
+        let run = move || run(&generations, &work, &theirs);
         let thread = std::thread::Builder::new().name("jobslate-folder".to_owned()).spawn(run)?;
-        Ok(Self { work: Some(sender), thread: Some(thread), shared })
+        (self.work, self.thread) = (Some(sender), Some(thread));
+        Ok(())
+    }
+
+    /// Ends the thread, after its fold; its files are no longer used.
+    pub fn end(&mut self) {
+        self.work = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread was noted by its guard.
+            let _ = thread.join();
+        }
+    }
+
+    /// Starts anew after [`end`](Self::end), with tables that were opened again and have `mark`.
+    ///
+    /// # Errors
+    /// If the system gives no thread; the failure stays.
+    pub fn restart(&mut self, work: FoldWork, mark: Mark) -> std::io::Result<()> {
+        self.spawn(work)?;
+        let mut state = self.shared.lock();
+        (state.failure, state.is_busy, state.mark) = (None, false, mark);
+        Ok(())
     }
 
     /// True from [`begin`](Self::begin) until the fold is done and its generation dropped.
@@ -150,11 +178,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        self.work = None;
-        if let Some(thread) = self.thread.take() {
-            // A panic of the thread was noted by its guard.
-            let _ = thread.join();
-        }
+        self.end();
     }
 }
 
@@ -164,15 +188,10 @@ impl Shared {
     }
 }
 
-fn run(
-    generations: &Receiver<Arc<Generation>>,
-    work: &FoldWork,
-    hooks: &OpenHooks,
-    shared: &Shared,
-) {
+fn run(generations: &Receiver<Arc<Generation>>, work: &FoldWork, shared: &Shared) {
     // Ends the waiting of the writer, whatever ends the thread.
     let _guard = EndGuard { shared };
-    let mut merges = Merges::new(work.options.merge_ids_min);
+    let mut merges = Merges::new(work.site.options.merge_ids_min);
     for generation in generations {
         let begin = Instant::now();
         let folded = work.fold(&generation, &mut merges);
@@ -191,7 +210,7 @@ fn run(
         state.is_busy = false;
         drop(state);
         shared.is_done.notify_all();
-        (hooks.wake)();
+        (work.site.hooks.wake)();
         if is_failed {
             return;
         }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use redb::{Database, ReadableDatabase, ReadableTable};
 
 use super::codec::{Segment, decode_segment};
+use super::disk::Trouble;
 use super::schema::SEGMENTS;
 use super::tail::unreadable;
 use crate::store::StoreError;
@@ -17,6 +18,7 @@ use crate::store::StoreError;
 #[derive(Debug)]
 pub struct Journal {
     db: Database,
+    trouble: Trouble,
     first: u64,
     last: u64,
     trim_segments_max: u64,
@@ -27,14 +29,19 @@ impl Journal {
     ///
     /// # Errors
     /// [`StoreError`] if it cannot be read.
-    pub fn new(db: Database, trim_segments_max: u64) -> Result<Self, StoreError> {
+    pub fn new(db: Database, trouble: Trouble, trim_segments_max: u64) -> Result<Self, StoreError> {
         let txn = db.begin_read().map_err(unreadable)?;
         let segments = txn.open_table(SEGMENTS).map_err(unreadable)?;
         let first = segments.first().map_err(unreadable)?.map(|(key, _)| batch_no(key.value()));
         let last = segments.last().map_err(unreadable)?.map(|(key, _)| batch_no(key.value()));
         let (first, last) = (first.transpose()?.unwrap_or(1), last.transpose()?.unwrap_or(0));
         drop((segments, txn));
-        Ok(Self { db, first, last, trim_segments_max })
+        Ok(Self { db, trouble, first, last, trim_segments_max })
+    }
+
+    /// What fenced the file off, if something did.
+    pub fn trouble(&self) -> &Trouble {
+        &self.trouble
     }
 
     pub fn first(&self) -> u64 {

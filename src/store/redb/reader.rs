@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::Write;
 use std::sync::Arc;
-use std::time::Duration;
 
 use redb::ReadableTable as _;
 
@@ -11,16 +10,15 @@ use super::age::AgeClock;
 use super::backup::copy;
 use super::check::check;
 use super::codec::{decode_feed_block, decode_kept, decode_segment};
-use super::directory::Directory;
-use super::disk::DiskCounters;
 use super::folder::FolderStatus;
 use super::page::page;
 use super::schema::{FEED, KEYS, seq_of};
+use super::site::Site;
 use super::tail::{Appendix, Held, Tail, View, unreadable};
 use super::timeline::timeline;
 use crate::model::{
-    Counts, Expectations, FeedPage, JobId, JobRecord, Kinds, Lookup, Operation, Page, PageQuery,
-    Timeline, TimelineQuery, TimestampMs,
+    Counts, Expectations, FeedPage, JobId, JobRecord, Lookup, Operation, Page, PageQuery, Timeline,
+    TimelineQuery, TimestampMs,
 };
 use crate::store::{
     BackupError, BackupSummary, CheckReport, KeptAnswer, ReadStore, StoreError, StoreStats,
@@ -31,14 +29,10 @@ use crate::store::{
 pub struct RedbReader {
     pub(super) tail: Arc<Tail>,
     pub(super) folder: FolderStatus,
-    pub(super) journal_disk: DiskCounters,
-    pub(super) tables_disk: DiskCounters,
-    pub(super) kept_age_max: Duration,
-    pub(super) kinds: Kinds,
+    /// Its directory stays locked as long as somebody may read it.
+    pub(super) site: Arc<Site>,
     pub(super) store_id: String,
     pub(super) age: Arc<AgeClock>,
-    /// The directory stays locked as long as somebody may read it.
-    pub(super) directory: Arc<Directory>,
 }
 
 impl ReadStore for RedbReader {
@@ -57,7 +51,7 @@ impl ReadStore for RedbReader {
     }
 
     fn page(&self, query: &PageQuery) -> Result<Page, StoreError> {
-        page(&self.tail.view()?, query, &self.kinds)
+        page(&self.tail.view()?, query, &self.site.options.kinds)
     }
 
     fn counts(&self) -> (Arc<Counts>, u64) {
@@ -99,7 +93,8 @@ impl ReadStore for RedbReader {
             }
         };
         let now = self.age.now(now);
-        Ok(kept.filter(|kept| !kept.is_expired(now, self.kept_age_max)))
+        let age_max = self.site.options.idempotency_age_max;
+        Ok(kept.filter(|kept| !kept.is_expired(now, age_max)))
     }
 
     fn check(&self) -> Result<CheckReport, StoreError> {
@@ -115,12 +110,13 @@ impl ReadStore for RedbReader {
     }
 
     fn scratch(&self) -> std::io::Result<File> {
-        self.directory.scratch().map_err(std::io::Error::other)
+        self.site.directory.scratch().map_err(std::io::Error::other)
     }
 
     fn stats(&self) -> StoreStats {
         let (tail_jobs, tail_updates, tail_bytes) = self.tail.size();
         let fold = self.folder.state();
+        let [journal, tables] = &self.site.counters;
         StoreStats {
             last_seq: self.tail.counts().1,
             tail_jobs: tail_jobs as u64,
@@ -133,10 +129,10 @@ impl ReadStore for RedbReader {
             fold_ms_max: fold.fold_ms_max,
             fold_waits: fold.waits,
             fold_wait_ms: fold.wait_ms,
-            journal_bytes: self.journal_disk.length_bytes(),
-            tables_bytes: self.tables_disk.length_bytes(),
-            written_bytes: self.journal_disk.written_bytes() + self.tables_disk.written_bytes(),
-            syncs: self.journal_disk.syncs() + self.tables_disk.syncs(),
+            journal_bytes: journal.length_bytes(),
+            tables_bytes: tables.length_bytes(),
+            written_bytes: journal.written_bytes() + tables.written_bytes(),
+            syncs: journal.syncs() + tables.syncs(),
         }
     }
 

@@ -163,6 +163,23 @@ impl Tail {
         1 + before.filter(|it| it.strong_count() > 0).count() as u64
     }
 
+    /// The generation that is being folded, or waits for it again after a failure.
+    pub fn folding(&self) -> Option<Arc<Generation>> {
+        self.read().folding.clone()
+    }
+
+    /// Shows tables that were opened again; `has_folded` if they have the folding generation, which
+    /// goes then.
+    pub fn replace_tables(&self, database: Arc<Database>, snapshot: Snapshot, has_folded: bool) {
+        let mut present = self.write();
+        let open = Open { database, snapshot: Arc::new(snapshot), before: Vec::new() };
+        let before = present.tables.replace(open);
+        let folded = if has_folded { present.folding.take() } else { None };
+        drop(present);
+        // Closes the file that failed; after the lock.
+        drop((folded, before));
+    }
+
     /// Jobs, updates and bytes of both generations.
     pub fn size(&self) -> (usize, u64, usize) {
         let present = self.read();

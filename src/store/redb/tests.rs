@@ -5,6 +5,7 @@ mod ids;
 mod machine;
 mod power;
 mod timeline;
+mod trouble;
 
 use std::time::Duration;
 

@@ -5,45 +5,48 @@ use std::time::Duration;
 
 use super::age::AgeClock;
 use super::codec::{Segment, encode_segment};
-use super::directory::Directory;
+use super::disk::Trouble;
 use super::folder::Folder;
 use super::journal::Journal;
+use super::site::Site;
 use super::tail::{Appendix, Publication, Tail, unreadable};
 use crate::model::{Request, TimestampMs};
 use crate::store::batch::{Decided, Ground, decide};
-use crate::store::{AppendError, Appended, StoreError, StoreOptions, WriteStore};
+use crate::store::{AppendError, Appended, ReopenError, Reopened, StoreError, Upkeep, WriteStore};
+
+/// How often a store looks how much room there is when it has nothing else to do; so, how soon it
+/// finds that there is room again (DESIGN, section 4).
+const ROOM_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The one writer of a store on disk.
 #[derive(Debug)]
 pub struct RedbWriter {
-    pub(super) options: StoreOptions,
+    pub(super) site: Arc<Site>,
+    pub(super) store_id: String,
     pub(super) journal: Journal,
+    pub(super) tables_trouble: Trouble,
     pub(super) tail: Arc<Tail>,
     pub(super) folder: Folder,
-    pub(super) directory: Arc<Directory>,
     pub(super) age: Arc<AgeClock>,
     /// When the active generation was first seen with something in it, in monotonic time.
     pub(super) active_since: Option<Duration>,
     /// When [`WriteStore::maintain`] first found nothing appended since its last call.
     pub(super) idle_since: Option<Duration>,
     pub(super) has_appended: bool,
-    /// The first failure of the journal. redb latches too; this one keeps the reason.
+    /// The failure of the journal, until it is opened again.
     pub(super) failure: Option<StoreError>,
 }
 
 impl WriteStore for RedbWriter {
     fn append(&mut self, batch: &[Request], now: TimestampMs) -> Result<Appended, AppendError> {
-        if let Some(failure) = &self.failure {
-            return Err(failure.clone().into());
-        }
-        let folded_through = self.folder.folded_through()?;
+        let folded_through = self.sound()?;
         let view = self.tail.view()?;
         let ground = Ground {
-            kinds: &self.options.kinds,
+            kinds: &self.site.options.kinds,
             counts: &view.counts,
             expectations: &view.expectations,
-            pipelines_max: self.options.pipelines_max,
-            statuses_max: self.options.statuses_max,
+            pipelines_max: self.site.options.pipelines_max,
+            statuses_max: self.site.options.statuses_max,
             last_seq: view.as_of_seq,
             now,
             updated_at: now.max(view.updated_at),
@@ -60,46 +63,74 @@ impl WriteStore for RedbWriter {
         self.commit(decided, last_seq, updated_at, folded_through)
     }
 
-    fn maintain(&mut self, now: Duration) -> Result<Option<Duration>, StoreError> {
-        if let Some(failure) = &self.failure {
-            return Err(failure.clone());
-        }
-        let folded_through = self.folder.folded_through()?;
+    fn maintain(&mut self, now: Duration) -> Result<Upkeep, StoreError> {
+        let folded_through = self.sound()?;
+        let full = self.site.room().err();
+        let options = &self.site.options;
         let (jobs, bytes) = self.tail.active_size();
         let fold_due = (bytes > 0).then(|| {
             let since = *self.active_since.get_or_insert(now);
-            since.saturating_add(self.options.fold_interval)
+            since.saturating_add(options.fold_interval)
         });
-        let is_full = jobs >= self.options.tail_jobs_max || bytes >= self.options.tail_bytes_max;
-        if is_full || fold_due.is_some_and(|due| due <= now) {
+        let is_full = jobs >= options.tail_jobs_max || bytes >= options.tail_bytes_max;
+        // What is left of the disk is for commits, until a fold must be.
+        let is_due = full.is_none() && fold_due.is_some_and(|due| due <= now);
+        if is_full || is_due {
             self.rotate();
         }
         let trim_due = self.trim_when_idle(now, folded_through)?;
         // A fold that is due while another runs is begun by the wake at that one's end.
         let fold_due = fold_due.filter(|due| *due > now);
-        Ok(fold_due.into_iter().chain(trim_due).min())
+        let room_due = now.saturating_add(ROOM_INTERVAL);
+        let again_at = fold_due.into_iter().chain(trim_due).chain([room_due]).min();
+        Ok(Upkeep { again_at, full })
+    }
+
+    fn reopen(&mut self) -> Result<Reopened, ReopenError> {
+        self.reopen_failed()
     }
 
     fn close(mut self: Box<Self>) -> Result<(), StoreError> {
-        if let Some(failure) = &self.failure {
-            return Err(failure.clone());
-        }
+        self.sound()?;
         self.folder.wait()?;
         self.rotate();
         self.folder.wait()?;
-        let folded_through = self.folder.folded_through()?;
-        let Self { mut journal, tail, folder, directory, .. } = *self;
+        let folded_through = self.sound()?;
+        let Self { mut journal, tail, folder, site, .. } = *self;
         journal.trim(folded_through)?;
         journal.close()?;
         drop(folder);
         let tables = tail.close().and_then(Arc::into_inner);
         let still_used = || StoreError::Failed("the tables are still in use".to_owned());
         tables.ok_or_else(still_used)?.close().map_err(unreadable)?;
-        directory.release().map_err(unreadable)
+        site.directory.release().map_err(unreadable)
     }
 }
 
 impl RedbWriter {
+    /// The last batch that the tables have.
+    ///
+    /// # Errors
+    /// What one of the files refused: nothing may be written before it is opened again.
+    fn sound(&self) -> Result<u64, StoreError> {
+        if let Some(failure) = self.journal_failure() {
+            return Err(failure);
+        }
+        match self.tables_trouble.cause() {
+            Some(cause) => Err(cause.clone()),
+            None => self.folder.folded_through(),
+        }
+    }
+
+    /// What came of a call of the journal; it is not used again after an error.
+    fn latched<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        result.map_err(|error| {
+            let failure = self.journal.trouble().cause().cloned().unwrap_or(error);
+            self.failure = Some(failure.clone());
+            failure
+        })
+    }
+
     fn commit(
         &mut self,
         decided: Decided,
@@ -112,10 +143,8 @@ impl RedbWriter {
         let batch_no = self.journal.last() + 1;
         let segment = Segment { first_seq: last_seq + 1, updated_at, operations, keys };
         let bytes = encode_segment(batch_no, &segment);
-        if let Err(error) = self.journal.append(&bytes, folded_through) {
-            self.failure = Some(error.clone());
-            return Err(AppendError::Unknown(error));
-        }
+        let appended = self.journal.append(&bytes, folded_through);
+        self.latched(appended).map_err(AppendError::Unknown)?;
         self.has_appended = true;
         let durable_seq = last_seq + segment.operations.len() as u64;
         let appended = Appended {
@@ -139,12 +168,12 @@ impl RedbWriter {
         let (jobs, bytes) = self.tail.active_size();
         let records = decided.records.iter().filter_map(|(_, held)| held.as_ref());
         let records = records.map(|it| it.weight_bytes());
-        let is_room = jobs + decided.records.len() <= self.options.tail_jobs_max
-            && bytes + records.sum::<usize>() <= self.options.tail_bytes_max;
+        let is_room = jobs + decided.records.len() <= self.site.options.tail_jobs_max
+            && bytes + records.sum::<usize>() <= self.site.options.tail_bytes_max;
         if is_room || bytes == 0 {
             return Ok(());
         }
-        self.folder.wait()?;
+        self.folder.wait().map_err(|error| self.tables_failure().unwrap_or(error))?;
         self.rotate();
         Ok(())
     }
@@ -172,14 +201,12 @@ impl RedbWriter {
         if self.journal.is_trimmed(folded_through) {
             return Ok(None);
         }
-        let due = self.idle_since.get_or_insert(now).saturating_add(self.options.trim_idle);
+        let due = self.idle_since.get_or_insert(now).saturating_add(self.site.options.trim_idle);
         if due > now {
             return Ok(Some(due));
         }
-        if let Err(error) = self.journal.trim(folded_through) {
-            self.failure = Some(error.clone());
-            return Err(error);
-        }
+        let trimmed = self.journal.trim(folded_through);
+        self.latched(trimmed)?;
         Ok(None)
     }
 }

@@ -9,8 +9,8 @@ use jobslate::model::{
     Timeline, TimelineQuery, TimestampMs,
 };
 use jobslate::store::{
-    AppendError, Appended, CheckReport, KeptAnswer, ReadStore, Sides, StoreError, StoreOptions,
-    StoreStats, WriteStore, memory,
+    AppendError, Appended, CheckReport, KeptAnswer, ReadStore, ReopenError, Reopened, Sides,
+    StoreError, StoreOptions, StoreStats, Upkeep, WriteStore, memory,
 };
 
 /// The rule that is broken.
@@ -81,8 +81,12 @@ impl WriteStore for BrokenWriter {
         self.write.append(&bent, now)
     }
 
-    fn maintain(&mut self, now: Duration) -> Result<Option<Duration>, StoreError> {
+    fn maintain(&mut self, now: Duration) -> Result<Upkeep, StoreError> {
         self.write.maintain(now)
+    }
+
+    fn reopen(&mut self) -> Result<Reopened, ReopenError> {
+        self.write.reopen()
     }
 
     fn close(self: Box<Self>) -> Result<(), StoreError> {

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 use redb::{Database, ReadableDatabase as _, TableDefinition, TableHandle as _, WriteTransaction};
 
@@ -10,8 +11,10 @@ use crate::model::TimestampMs;
 use crate::store::redb::check::mark_of;
 use crate::store::redb::codec::{Segment, encode_segment};
 use crate::store::redb::directory::{Before, Directory};
-use crate::store::redb::open::{Files, from_files, open};
+use crate::store::redb::media::Files;
+use crate::store::redb::open::{create, open};
 use crate::store::redb::schema::{META, SEGMENTS};
+use crate::store::redb::site::Site;
 use crate::store::redb::snapshot::open_table;
 use crate::store::redb::tail::unreadable;
 use crate::store::{BackupSummary, OpenHooks, RestoreError, StoreError, StoreOptions};
@@ -82,8 +85,10 @@ fn fill_new(
 ) -> Result<BackupSummary, RestoreError> {
     let directory = Directory::lock(&options.directory)?;
     let store_id = uuid::Uuid::now_v7().to_string();
-    let files = Files::create(&directory, &store_id, options, &from_files)?;
-    let Files { journal, tables, .. } = files;
+    let directory = Arc::new(directory);
+    let media = Arc::new(Files);
+    let site = Site::new(directory.clone(), options.clone(), OpenHooks::default(), media);
+    let [journal, tables] = create(&site, &store_id)?.map(|file| file.db);
     let summary = fill(&mut reader, &tables, &journal)?;
     keep_newest(&tables, &journal)?;
     journal.close().map_err(unreadable)?;

@@ -8,6 +8,11 @@ fn content(backend: &dyn StorageBackend) -> Vec<u8> {
     bytes
 }
 
+fn holding(file: Backend) -> (Disk, Arc<Hold>) {
+    let trouble = Trouble::new(Arc::new(|| ()));
+    Disk::holding(file, DiskCounters::default(), trouble, Locks::Taken).unwrap()
+}
+
 /// Plays the same operations on a held disk and on a plain one.
 fn play(operations: &[(u8, u64, usize)]) {
     let file = || {
@@ -17,7 +22,7 @@ fn play(operations: &[(u8, u64, usize)]) {
         file
     };
     let plain = file();
-    let (disk, hold) = Disk::holding(Arc::new(file()), DiskCounters::default()).unwrap();
+    let (disk, hold) = holding(Arc::new(file()));
     for (number, (kind, place, size)) in (1..).zip(operations.iter().copied()) {
         let length = plain.len().unwrap();
         match kind {

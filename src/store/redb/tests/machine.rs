@@ -5,11 +5,13 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::ops::Bound;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use redb::{BackendError, DatabaseError, StorageBackend};
 
 use crate::store::redb::disk::Backend;
+use crate::store::redb::media::Media;
 
 pub const NAMES: [&str; 2] = ["journal.redb", "tables.redb"];
 
@@ -120,13 +122,27 @@ pub enum Change {
     Sync,
 }
 
+/// What is counted to let one of it fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Change,
+    Read,
+}
+
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// The change, from 0, that fails.
+    pub of: Kind,
+    /// The change, or the read, from 0, that fails.
     pub at: usize,
     /// True if all later ones fail too.
     pub is_lasting: bool,
+}
+
+impl Fault {
+    fn is_due(self, of: Kind, place: usize) -> bool {
+        self.of == of && (self.at == place || self.is_lasting && self.at < place)
+    }
 }
 
 /// A machine that runs.
@@ -138,7 +154,12 @@ struct Inner {
     files: [Bytes; 2],
     /// Everything that was done, and to which file.
     log: Vec<(usize, Change)>,
+    reads: usize,
     fault: Option<Fault>,
+    /// Most bytes of both files, if there is a bound.
+    capacity: Option<usize>,
+    /// What is said to be free beside that.
+    reserved: usize,
 }
 
 impl Machine {
@@ -150,6 +171,22 @@ impl Machine {
     pub fn failing(self, fault: Fault) -> Self {
         self.lock().fault = Some(fault);
         self
+    }
+
+    /// Nothing fails from now on.
+    pub fn heal(&self) {
+        self.lock().fault = None;
+    }
+
+    /// The disk takes no more than `bytes`, and says that `reserved` less are free.
+    pub fn bound(&self, bytes: Option<usize>, reserved: usize) {
+        let mut inner = self.lock();
+        (inner.capacity, inner.reserved) = (bytes, reserved);
+    }
+
+    /// Bytes that both files have.
+    pub fn used(&self) -> usize {
+        self.lock().files.iter().map(|it| it.length).sum()
     }
 
     pub fn files(&self) -> [Bytes; 2] {
@@ -165,14 +202,27 @@ impl Machine {
         self.lock().log.len()
     }
 
+    /// How much was read so far.
+    pub fn reads(&self) -> usize {
+        self.lock().reads
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap()
     }
+}
 
-    /// The bytes of a file, for the store. The real file is only there to be found.
-    pub fn media(&self, name: &str, _file: File) -> Result<Backend, DatabaseError> {
+impl Media for Machine {
+    /// The real file is only there to be found.
+    fn backend(&self, name: &str, _file: File) -> Result<Backend, DatabaseError> {
         let file = NAMES.iter().position(|it| *it == name).unwrap();
         Ok(Arc::new(Drive { machine: self.clone(), file }))
+    }
+
+    fn free_bytes(&self, _directory: &Path) -> io::Result<u64> {
+        let (used, inner) = (self.used(), self.lock());
+        let free = |capacity: usize| capacity.saturating_sub(used + inner.reserved) as u64;
+        Ok(inner.capacity.map_or(u64::MAX, free))
     }
 }
 
@@ -187,8 +237,17 @@ impl Drive {
     fn change(&self, change: Change) -> io::Result<()> {
         let mut inner = self.machine.lock();
         let place = inner.log.len();
-        let is_due = |fault: Fault| fault.at == place || fault.is_lasting && fault.at < place;
-        let is_failing = inner.fault.is_some_and(is_due);
+        let is_failing = inner.fault.is_some_and(|fault| fault.is_due(Kind::Change, place));
+        let end = match &change {
+            Change::Write(offset, data) => offset + data.len(),
+            Change::SetLength(length) => *length,
+            Change::Sync => 0,
+        };
+        let grown = end.saturating_sub(inner.files[self.file].length);
+        let used: usize = inner.files.iter().map(|it| it.length).sum();
+        if grown > 0 && inner.capacity.is_some_and(|capacity| used + grown > capacity) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         // What failed is in the log all the same: a disk may have done it.
         inner.log.push((self.file, change.clone()));
         if is_failing {
@@ -205,7 +264,13 @@ impl StorageBackend for Drive {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.machine.lock().files[self.file].read(offset as usize, out)
+        let mut inner = self.machine.lock();
+        let place = inner.reads;
+        inner.reads += 1;
+        if inner.fault.is_some_and(|fault| fault.is_due(Kind::Read, place)) {
+            return Err(io::Error::other("the disk fails"));
+        }
+        inner.files[self.file].read(offset as usize, out)
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {

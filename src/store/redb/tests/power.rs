@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::machine::{Bytes, Change, Disks, Fault, Machine, NAMES, Random, Syncs};
+use super::machine::{Bytes, Change, Disks, Fault, Kind, Machine, NAMES, Random, Syncs};
 use super::*;
 use crate::model::{Answer, Command, Counts, JobRecord, Order, PageQuery};
 use crate::store::redb::open::open_on;
-use crate::store::{OpenError, memory};
+use crate::store::{OpenError, StoreError, memory};
 
 /// Steps of a life.
 const STEPS: u64 = 40;
@@ -26,7 +26,7 @@ fn cuts_wanted() -> u64 {
     number_of("JOBSLATE_POWER_CUTS", 100_000)
 }
 
-fn first_seed() -> u64 {
+pub(super) fn first_seed() -> u64 {
     number_of("JOBSLATE_SEED", 1)
 }
 
@@ -37,7 +37,7 @@ fn number_of(variable: &str, usual: u64) -> u64 {
 
 /// What a store says of itself.
 #[derive(Debug, PartialEq)]
-struct Facts {
+pub(super) struct Facts {
     last_seq: u64,
     counts: Counts,
     jobs: Vec<(JobId, Arc<JobRecord>)>,
@@ -47,32 +47,37 @@ struct Facts {
 
 impl Facts {
     /// `keys` idempotency keys are asked for.
-    fn of(read: &dyn ReadStore, keys: u64) -> Self {
+    pub fn of(read: &dyn ReadStore, keys: u64) -> Self {
+        Self::try_of(read, keys).unwrap()
+    }
+
+    pub fn last_seq(&self) -> u64 {
+        self.last_seq
+    }
+
+    /// As [`of`](Self::of), of a store that may refuse.
+    pub fn try_of(read: &dyn ReadStore, keys: u64) -> Result<Self, StoreError> {
         let query =
             PageQuery { order: Order::Id, limit: 100, scan_max: 1_000, ..PageQuery::default() };
         let kept = (0..keys).map(|number| {
-            let kept = read.kept_answer(&format!("key-{number}"), TimestampMs(NOW)).unwrap();
-            kept.map(|kept| kept.answer)
+            let kept = read.kept_answer(&format!("key-{number}"), TimestampMs(NOW))?;
+            Ok(kept.map(|kept| kept.answer))
         });
-        let kept = kept.collect();
+        let kept = kept.collect::<Result<_, StoreError>>()?;
         let (counts, last_seq) = read.counts();
-        Self {
-            last_seq,
-            counts: (*counts).clone(),
-            jobs: read.page(&query).unwrap().jobs,
-            operations: read.feed(0, 10_000).unwrap().operations,
-            kept,
-        }
+        let jobs = read.page(&query)?.jobs;
+        let operations = read.feed(0, 10_000)?.operations;
+        Ok(Self { last_seq, counts: (*counts).clone(), jobs, operations, kept })
     }
 }
 
 /// A directory in which a store finds its small files; the large ones are a machine's.
-struct Home {
+pub(super) struct Home {
     directory: tempfile::TempDir,
 }
 
 impl Home {
-    fn options(&self) -> StoreOptions {
+    pub fn options(&self) -> StoreOptions {
         StoreOptions {
             tail_jobs_max: 5,
             merge_ids_min: 5,
@@ -83,7 +88,7 @@ impl Home {
     }
 
     /// A home with a store, and the disk of the machine on which it was made.
-    fn new() -> (Self, [Bytes; 2]) {
+    pub fn new() -> (Self, [Bytes; 2]) {
         // In memory, if there is such a place: the small files are synced for real.
         let memory = std::path::Path::new("/dev/shm");
         let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
@@ -96,25 +101,35 @@ impl Home {
         (home, machine.files())
     }
 
-    fn open(&self, machine: &Machine) -> Result<Sides, OpenError> {
-        open_on(self.options(), OpenHooks::default(), &|name, file| machine.media(name, file))
+    pub fn open(&self, machine: &Machine) -> Result<Sides, OpenError> {
+        open_on(self.options(), OpenHooks::default(), Arc::new(machine.clone()))
     }
 }
 
 /// What a life does: the same for the same seed.
-struct Script {
+pub(super) struct Script {
     random: Random,
     keys: u64,
-    now: Duration,
+    pub now: Duration,
 }
 
 impl Script {
-    fn new(seed: u64) -> Self {
+    /// True if the next step lets time pass.
+    pub fn is_resting(&mut self) -> bool {
+        self.random.below(4) == 0
+    }
+
+    /// Idempotency keys that were used so far.
+    pub fn keys(&self) -> u64 {
+        self.keys
+    }
+
+    pub fn new(seed: u64) -> Self {
         Self { random: Random(seed), keys: 0, now: Duration::ZERO }
     }
 
     /// A batch of one to three requests.
-    fn batch(&mut self) -> Vec<Request> {
+    pub fn batch(&mut self) -> Vec<Request> {
         (0..=self.random.below(3)).map(|_| self.request()).collect()
     }
 
@@ -137,7 +152,7 @@ impl Script {
     }
 
     /// Lets time pass, until whatever is due then is done.
-    fn rest(&mut self, write: &mut dyn WriteStore, read: &dyn ReadStore) {
+    pub fn rest(&mut self, write: &mut dyn WriteStore, read: &dyn ReadStore) {
         let options = StoreOptions::default();
         for _ in 0..2 {
             self.now += options.fold_interval + options.trim_idle;
@@ -149,14 +164,14 @@ impl Script {
 }
 
 /// Waits for the folder, so that the same is done in the same order each time.
-fn settle(read: &dyn ReadStore) {
+pub(super) fn settle(read: &dyn ReadStore) {
     while read.stats().is_folding {
         std::thread::yield_now();
     }
 }
 
 /// A life that was recorded.
-struct Life {
+pub(super) struct Life {
     home: Home,
     before: [Bytes; 2],
     log: Vec<(usize, Change)>,
@@ -174,7 +189,7 @@ impl Life {
         let mut script = Script::new(seed);
         let mut acknowledged = vec![(0, Facts::of(&*known, 0))];
         for _ in 0..STEPS {
-            if script.random.below(4) == 0 {
+            if script.is_resting() {
                 script.rest(&mut *write, &*read);
                 continue;
             }
@@ -291,7 +306,7 @@ fn live_with(fault: Fault, seed: u64, life: &Life) -> Option<(Machine, usize)> {
     let mut script = Script::new(seed);
     let (mut acknowledged, mut has_failed) = (0, false);
     for _ in 0..STEPS {
-        if script.random.below(4) == 0 {
+        if script.is_resting() {
             script.rest(&mut *write, &*read);
             continue;
         }
@@ -321,7 +336,9 @@ fn fail_everywhere(is_lasting: bool) {
     let seed = first_seed();
     let life = Life::record(seed);
     let mut at = 0;
-    while let Some((machine, acknowledged)) = live_with(Fault { at, is_lasting }, seed, &life) {
+    while let Some((machine, acknowledged)) =
+        live_with(Fault { at, of: Kind::Change, is_lasting }, seed, &life)
+    {
         let (place, _) = life.acknowledged[acknowledged];
         let judged = life.judge(machine.files(), place);
         assert!(judged.is_ok(), "JOBSLATE_SEED={seed}, change {at}: {:?}", judged.err());

@@ -1,0 +1,156 @@
+//! What the writer does after a failure of the store: it tells who waits, and has the store opened
+//! again. Nothing that was accepted is dropped before that has failed for good.
+//!
+//! ```text
+//! failure -> who waits is told; the queue refuses -> reopen --ok--> what nobody waits for goes on
+//!                                                    |  ^
+//!                                                    |  10 s: three times, or for ever if the
+//!                                                    v  disk is full
+//!                                                  failed for good
+//! ```
+
+use std::time::Duration;
+
+use super::{Loop, guarded};
+use crate::batch::Drained;
+use crate::batch::queue::Fatal;
+use crate::batch::ticket::{Failure, Outcome, Ticket, Tickets};
+use crate::model::{Ack, Answer, Request};
+use crate::store::{ReopenError, Reopened, StoreError, WriteStore};
+use crate::telemetry::{STORE_REOPENED, STORE_TROUBLE};
+
+/// How often a store is opened again before the writer gives up (DESIGN, section 4).
+const TRIES_MAX: u32 = 3;
+/// Between two of these tries.
+const TRY_INTERVAL: Duration = Duration::from_secs(10);
+
+/// A request, and who is to be told.
+type Owed = (Request, Option<Ticket<Answer>>);
+
+/// The batch that failed.
+#[derive(Debug, Default)]
+pub(super) struct InFlight {
+    requests: Vec<Owed>,
+    flushes: Vec<Ticket<u64>>,
+    drains: Vec<Ticket<Drained>>,
+    /// True if nobody knows whether it was written.
+    is_unknown: bool,
+}
+
+impl InFlight {
+    pub fn new(requests: Vec<Request>, tickets: Tickets, outcome: Outcome) -> Self {
+        let Tickets { answers, flushes, drains } = tickets;
+        let requests = requests.into_iter().zip(answers).collect();
+        Self { requests, flushes, drains, is_unknown: outcome == Outcome::Unknown }
+    }
+
+    /// Those alone who wait for the end.
+    pub fn of_drains(drains: Vec<Ticket<Drained>>) -> Self {
+        Self { drains, is_unknown: true, ..Self::default() }
+    }
+
+    pub fn updates(&self) -> usize {
+        self.requests.iter().map(|(request, _)| request.operations()).sum()
+    }
+
+    /// Tells everybody.
+    pub fn fail(self, source: &StoreError) {
+        let failure = self.failure(source);
+        let tickets = self.requests.into_iter().filter_map(|(_, ticket)| ticket);
+        tickets.for_each(|ticket| ticket.fail(failure.clone()));
+        self.flushes.into_iter().for_each(|ticket| ticket.fail(failure.clone()));
+        self.drains.into_iter().for_each(|ticket| ticket.fail(failure.clone()));
+    }
+
+    /// Tells who waits for an answer; what stays was accepted, or is a drain.
+    fn fail_waiters(&mut self, source: &StoreError) {
+        let failure = self.failure(source);
+        let is_waited_for = |(request, _): &mut Owed| request.ack == Ack::Durable;
+        for (_, ticket) in self.requests.extract_if(.., is_waited_for) {
+            ticket.into_iter().for_each(|ticket| ticket.fail(failure.clone()));
+        }
+        self.flushes.drain(..).for_each(|ticket| ticket.fail(failure.clone()));
+    }
+
+    fn failure(&self, source: &StoreError) -> Failure {
+        let outcome = if self.is_unknown { Outcome::Unknown } else { Outcome::NotApplied };
+        Failure { outcome, source: source.clone() }
+    }
+}
+
+impl Loop {
+    /// Returns when the store works again.
+    ///
+    /// # Errors
+    /// [`Fatal`]: it does not, or this program has a bug.
+    pub(super) fn recover(
+        &mut self,
+        store: &mut dyn WriteStore,
+        source: StoreError,
+    ) -> Result<(), Fatal> {
+        if matches!(source, StoreError::Panicked(_)) {
+            return Err(Fatal { source, must_end: true });
+        }
+        // Before anybody is told: who hears of the failure finds the queue closed.
+        let behind = self.writer.queue.suspend(source.clone());
+        tracing::error!(
+            event = STORE_TROUBLE,
+            error = %source,
+            updates_unknown = if self.in_flight.is_unknown { self.in_flight.updates() } else { 0 },
+            "The store failed; it is opened again, and takes no update meanwhile"
+        );
+        self.in_flight.fail_waiters(&source);
+        behind.fail(Outcome::NotApplied, &source);
+        let mut tries = 0;
+        loop {
+            let ReopenError { source, may_restart_help } = match reopen(store) {
+                Ok(reopened) => {
+                    self.resume(reopened);
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            let is_full = matches!(source, StoreError::Full(_));
+            tries += u32::from(!is_full);
+            let is_draining = !self.in_flight.drains.is_empty() || self.writer.queue.is_draining();
+            let is_bug = matches!(source, StoreError::Panicked(_));
+            if tries >= TRIES_MAX || is_draining || is_bug {
+                return Err(Fatal { source, must_end: may_restart_help });
+            }
+            tracing::error!(event = STORE_TROUBLE, error = %source, "It cannot be opened again yet");
+            self.writer.queue.refuse(Some(source));
+            let now = self.writer.clock.monotonic();
+            self.writer.queue.pause(now.saturating_add(TRY_INTERVAL));
+        }
+    }
+
+    fn resume(&mut self, reopened: Reopened) {
+        let InFlight { requests, drains, is_unknown, .. } = std::mem::take(&mut self.in_flight);
+        self.seen(reopened.durable_seq);
+        let is_stored = is_unknown && reopened.has_batch;
+        if is_stored {
+            self.writer.stats.lock().batches += 1;
+        }
+        tracing::info!(
+            event = STORE_REOPENED,
+            seq = reopened.durable_seq,
+            has_unknown = is_stored,
+            "The store is open again"
+        );
+        let (stored, rest) = if is_stored { (requests, vec![]) } else { (vec![], requests) };
+        // Whoever asks again has heard the answer of the queue, which stands.
+        let tickets = stored.into_iter().filter_map(|(_, ticket)| ticket);
+        tickets.for_each(|ticket| ticket.complete(Answer::default()));
+        self.writer.queue.put_back(rest, drains);
+        self.is_full = false;
+        self.writer.queue.refuse(None);
+    }
+}
+
+fn reopen(store: &mut dyn WriteStore) -> Result<Reopened, ReopenError> {
+    let reopened = guarded(|| Ok(store.reopen()));
+    reopened.unwrap_or_else(|source| Err(ReopenError { source, may_restart_help: true }))
+}
+
+#[cfg(test)]
+mod tests;

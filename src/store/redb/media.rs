@@ -1,0 +1,44 @@
+//! Where the bytes of a store's two files are, and how much room there is for more.
+
+use std::fmt::Debug;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use redb::DatabaseError;
+use redb::backends::FileBackend;
+
+use super::disk::Backend;
+
+/// What a store is kept on: files, or what a test puts in their place.
+pub trait Media: Debug + Send + Sync {
+    /// The bytes of a file that the directory opened.
+    ///
+    /// # Errors
+    /// [`DatabaseError`] if it cannot be used.
+    fn backend(&self, name: &str, file: File) -> Result<Backend, DatabaseError>;
+
+    /// Bytes that may still be written below `directory`, by whoever runs this process.
+    ///
+    /// # Errors
+    /// If the system does not say.
+    fn free_bytes(&self, directory: &Path) -> io::Result<u64>;
+}
+
+/// The files themselves.
+#[derive(Debug)]
+pub struct Files;
+
+impl Media for Files {
+    fn backend(&self, _name: &str, file: File) -> Result<Backend, DatabaseError> {
+        Ok(Arc::new(FileBackend::new(file)?))
+    }
+
+    fn free_bytes(&self, directory: &Path) -> io::Result<u64> {
+        let disk = rustix::fs::statvfs(directory)?;
+        // A file system without a size says nothing of its room.
+        let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
+        Ok(if disk.f_blocks > 0 { free_bytes } else { u64::MAX })
+    }
+}

@@ -1,0 +1,164 @@
+//! What stays when a file of the store is opened again: the directory, the options, the media.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageError};
+
+use super::codec::decode_identity;
+use super::directory::{
+    Directory, FORMAT_VERSION, JOURNAL, Reread, TABLES, WAY_BACK, damaged, failed, other_format,
+};
+use super::disk::{Disk, DiskCounters, Hold, Locks, Trouble};
+use super::media::Media;
+use super::schema::{IDENTITY, IDENTITY_KEY};
+use crate::store::{OpenError, OpenHooks, StoreError, StoreOptions};
+
+/// The journal's part of the page cache: its pages are written once and not read again.
+const JOURNAL_CACHE_PART: usize = 8;
+
+/// Where a store is, and how its files are opened.
+#[derive(Debug)]
+pub struct Site {
+    pub directory: Arc<Directory>,
+    pub options: StoreOptions,
+    pub hooks: OpenHooks,
+    pub media: Arc<dyn Media>,
+    /// Of the journal and of the tables, over all openings.
+    pub counters: [DiskCounters; 2],
+}
+
+/// One of the two files, open. Nothing is written to it before `hold` lets it through.
+#[derive(Debug)]
+pub struct StoreFile {
+    pub db: Database,
+    pub hold: Arc<Hold>,
+    pub trouble: Trouble,
+}
+
+impl Site {
+    pub fn new(
+        directory: Arc<Directory>,
+        options: StoreOptions,
+        hooks: OpenHooks,
+        media: Arc<dyn Media>,
+    ) -> Self {
+        Self { directory, options, hooks, media, counters: Default::default() }
+    }
+
+    /// Opens a file of an initialised store with redb, every page verified.
+    ///
+    /// # Errors
+    /// [`OpenError`]: damaged, of another store, or refused by the system; nothing was changed.
+    pub fn open(&self, name: &str, store_id: &str) -> Result<StoreFile, OpenError> {
+        let file = self.directory.open_file(name, Reread::AfterUncleanStop)?;
+        self.with(name, file, Locks::Taken).and_then(|file| self.identified(name, store_id, file))
+    }
+
+    /// As [`open`](Self::open), beside a handle that failed and is fenced off: read from the disk,
+    /// not from pages that the system wrongly believes clean.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn reopen(&self, name: &str, store_id: &str) -> Result<StoreFile, OpenError> {
+        let file = self.directory.open_file(name, Reread::Always)?;
+        self.with(name, file, Locks::Skipped).and_then(|file| self.identified(name, store_id, file))
+    }
+
+    /// Makes a file of a new store.
+    ///
+    /// # Errors
+    /// [`OpenError::Failed`]: the system refused.
+    pub fn create(&self, name: &str) -> Result<StoreFile, OpenError> {
+        self.with(name, self.directory.create_file(name)?, Locks::Taken)
+    }
+
+    /// `StoreError::Full` while less is free than the reserve. A system that does not say how much
+    /// is free is not asked for more.
+    pub fn room(&self) -> Result<(), StoreError> {
+        let reserve = self.options.disk_reserve_bytes;
+        match self.media.free_bytes(&self.options.directory) {
+            Ok(free) if free < reserve => Err(StoreError::Full(format!(
+                "{free} bytes are free where the store is, and {reserve} are its reserve"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn with(&self, name: &str, file: File, locks: Locks) -> Result<StoreFile, OpenError> {
+        let path = self.directory.path_of(name);
+        let journal_cache = self.options.cache_bytes / JOURNAL_CACHE_PART;
+        let (cache_bytes, counters) = match name {
+            JOURNAL => (journal_cache, &self.counters[0]),
+            _ => (self.options.cache_bytes - journal_cache, &self.counters[1]),
+        };
+        let backend = self.media.backend(name, file).map_err(|error| failed(&path, error))?;
+        let trouble = Trouble::new(self.hooks.wake.clone());
+        let disk = Disk::holding(backend, counters.clone(), trouble.clone(), locks);
+        let (disk, hold) = disk.map_err(|error| failed(&path, error))?;
+        let opened = Builder::new()
+            .set_cache_size(cache_bytes)
+            .set_check_integrity_on_open(true)
+            .create_with_backend(disk);
+        let db = opened.map_err(|error| self.refused(name, &error))?;
+        Ok(StoreFile { db, hold, trouble })
+    }
+
+    /// redb's reasons for not opening a file, by who must act.
+    fn refused(&self, name: &str, error: &DatabaseError) -> OpenError {
+        use std::io::ErrorKind::{InvalidData, UnexpectedEof};
+        let path = self.directory.path_of(name);
+        match error {
+            // redb reports a file that is not its own as invalid data, and one that ends too early
+            // as an unexpected end.
+            DatabaseError::Storage(StorageError::Io(io))
+                if !matches!(io.kind(), InvalidData | UnexpectedEof) =>
+            {
+                failed(&path, error)
+            }
+            DatabaseError::DatabaseAlreadyOpen => failed(&path, error),
+            _ => damaged(&path, &error.to_string(), WAY_BACK),
+        }
+    }
+
+    /// The file, if it says that it belongs to the store.
+    fn identified(
+        &self,
+        name: &str,
+        store_id: &str,
+        file: StoreFile,
+    ) -> Result<StoreFile, OpenError> {
+        let path = self.directory.path_of(name);
+        let read = || -> Result<Option<Vec<u8>>, redb::Error> {
+            let identity = file.db.begin_read()?.open_table(IDENTITY)?;
+            Ok(identity.get(IDENTITY_KEY)?.map(|value| value.value().to_vec()))
+        };
+        let bytes = read().map_err(|error| damaged(&path, &error.to_string(), WAY_BACK))?;
+        let bytes = bytes.ok_or_else(|| damaged(&path, "it names no store", WAY_BACK))?;
+        let identity = decode_identity(IDENTITY_KEY, &bytes);
+        let (version, id) = identity.map_err(|it| damaged(&path, &it.0, WAY_BACK))?;
+        if version != FORMAT_VERSION {
+            return Err(other_format(&path, version));
+        }
+        if id != store_id {
+            let what = format!("it belongs to store {id}, the directory to store {store_id}");
+            return Err(damaged(&path, &what, WAY_BACK));
+        }
+        Ok(file)
+    }
+}
+
+/// Opens both files at once: they are verified page by page, which takes a processor each.
+///
+/// # Errors
+/// As `open` has them.
+pub fn both(
+    open: impl Fn(&str) -> Result<StoreFile, OpenError> + Sync,
+) -> Result<[StoreFile; 2], OpenError> {
+    let (journal, tables) = std::thread::scope(|scope| {
+        let journal = scope.spawn(|| open(JOURNAL));
+        let tables = open(TABLES);
+        (journal.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), tables)
+    });
+    Ok([journal?, tables?])
+}
