@@ -97,7 +97,8 @@ impl Server {
     }
 
     fn bytes(&self, uri: &str) -> Vec<u8> {
-        let request = axum::http::Request::get(uri).body(axum::body::Body::empty()).unwrap();
+        let request = axum::http::Request::get(uri).header("host", "localhost");
+        let request = request.body(axum::body::Body::empty()).unwrap();
         self.runtime.block_on(async {
             let response = self.app.clone().oneshot(request).await.unwrap();
             assert!(response.status().is_success(), "{uri}: {}", response.status());

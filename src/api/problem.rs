@@ -143,11 +143,15 @@ macro_rules! problem_codes {
 problem_codes! {
     /// The body cannot be parsed as a whole, or holds no update.
     InvalidBody = "invalid_body" 400 false "Invalid body",
+    /// A request that could be read in two ways, or cannot be read at all.
+    MalformedRequest = "malformed_request" 400 false "Malformed request",
     InvalidQuery = "invalid_query" 400 false "Invalid query",
     InvalidIdempotencyKey = "invalid_idempotency_key" 400 false "Invalid idempotency key",
     /// The cursor is broken, or belongs to another query or store.
     BadCursor = "bad_cursor" 400 false "Bad cursor",
     AckMustBeDurable = "ack_must_be_durable" 400 false "The acknowledgement must be durable",
+    /// A page of another site sent it.
+    ForeignOrigin = "foreign_origin" 403 false "Foreign origin",
     NotFound = "not_found" 404 false "Not found",
     /// A pipeline without a job and without an expected total.
     UnknownPipeline = "unknown_pipeline" 404 false "Unknown pipeline",
@@ -161,13 +165,21 @@ problem_codes! {
     /// More than one batch may hold.
     RequestTooLarge = "request_too_large" 413 false "Request too large",
     UnsupportedMediaType = "unsupported_media_type" 415 false "Unsupported media type",
+    /// `Host` names none of this server's names.
+    MisdirectedRequest = "misdirected_request" 421 false "Misdirected request",
     /// Every update of the call was refused.
     AllRejected = "all_rejected" 422 false "All updates rejected",
     InvalidExpectedTotal = "invalid_expected_total" 422 false "Invalid expected total",
     IdempotencyKeyReused = "idempotency_key_reused" 422 false "Idempotency key reused",
+    /// The head of the request is above 32 KiB, or has more than 100 headers.
+    HeadTooLarge = "head_too_large" 431 false "Request head too large",
     QueueFull = "queue_full" 429 true "Queue full",
     /// The bodies that are being read hold `bodies_bytes_max` bytes together.
     BodiesFull = "bodies_full" 429 true "Too many bodies at once",
+    /// The answers that wait for slow readers hold `answers_bytes_max` bytes together.
+    AnswersFull = "answers_full" 429 true "Too many long answers at once",
+    /// More streams of the feed than `watchers_max`.
+    TooManyWatchers = "too_many_watchers" 429 true "Too many watchers",
     /// One check at a time.
     CheckRunning = "check_running" 429 true "A check is running",
     /// One backup at a time.

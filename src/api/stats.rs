@@ -198,12 +198,14 @@ impl BackupsBody {
 #[schema(as = HttpStats, examples(json!({
     "requests": 12_400, "in_flight": 1, "watchers": 2,
     "responses": {"2xx": 12_380, "3xx": 12, "4xx": 7, "5xx": 0},
-    "connections": {"now": 4, "peak": 64, "max": 1024, "turned_away": 0},
+    "connections": {
+        "now": 4, "peak": 64, "max": 1024, "turned_away": 0, "idle_closed": 0,
+    },
 })))]
 pub struct HttpBody {
     pub requests: u64,
     pub in_flight: u64,
-    /// Streams of the feed that are open.
+    /// Streams of the feed that are open, and pages of it that wait.
     pub watchers: u64,
     pub responses: ResponsesBody,
     pub connections: ConnectionsBody,
@@ -223,16 +225,18 @@ pub struct ResponsesBody {
     pub server_error: u64,
 }
 
-/// Connections: open now, the most ever open, the most served, and those turned away.
+/// Connections: open now, the most ever open, the most served, those turned away, and those that
+/// were closed while they were idle, to make room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = ConnectionsStats, examples(
-    json!({"now": 4, "peak": 64, "max": 1024, "turned_away": 0}),
+    json!({"now": 4, "peak": 64, "max": 1024, "turned_away": 0, "idle_closed": 0}),
 ))]
 pub struct ConnectionsBody {
     pub now: u64,
     pub peak: u64,
     pub max: u64,
     pub turned_away: u64,
+    pub idle_closed: u64,
 }
 
 /// The process.

@@ -1,10 +1,12 @@
 //! One connection: its requests in turn, and how long it may wait for the next.
 //!
 //! ```text
-//! accepted --header_timeout--> request -> answer --idle_timeout--> request -> ...
+//! accepted --header_timeout--> request -> answer --idle_timeout--> first byte of the next
+//!                                 ^                                   |
+//!                                 +---------- header_timeout ---------+
 //! ```
 //!
-//! The whole head of a request must come within the time, and a client that takes nothing of its
+//! The whole head of a request must come within its time, and a client that takes nothing of its
 //! answer for `idle_timeout` is not waited for; else the connection is closed. One alarm serves the
 //! whole connection: it is set again only when it rings, because a timer for each request costs
 //! more than finding its job.
@@ -36,7 +38,8 @@ use super::patience::{Busy, Patience, Watched};
 const CONNECTION_BYTES_MAX: usize = 32 << 10;
 
 /// Serves a connection until its client or `stop` ends it, or it waits for too long. At a stop, the
-/// open request is finished, and one whose head is still coming is told of the stop.
+/// open request is finished, and one whose head is still coming is told of the stop. The same if
+/// its place is given away, which is done while it is idle.
 ///
 /// NB: it is a task of its own. Within another future, whose waker may change from one look to the
 /// next, alarm and stop would wake nobody.
@@ -46,11 +49,12 @@ pub(super) async fn serve(
     place: Place,
     mut stop: watch::Receiver<bool>,
 ) {
-    let patience = Arc::new(Patience::new(app.gate().options()));
+    let patience = place.patience().clone();
     let stream = TokioIo::new(Watched::new(stream, patience.clone()));
     let calls = Calls { app, patience: patience.clone(), place };
     let mut http1 = http1::Builder::new();
-    http1.header_read_timeout(None).max_buf_size(CONNECTION_BYTES_MAX);
+    http1.header_read_timeout(None);
+    http1.max_buf_size(CONNECTION_BYTES_MAX).max_header_size(CONNECTION_BYTES_MAX);
     let mut serving = pin!(http1.serve_connection(stream, calls));
     let mut alarm = pin!(sleep_until(patience.next_look(Instant::now())));
     let stop_flag = stop.clone();
@@ -61,11 +65,17 @@ pub(super) async fn serve(
         // locks that all connections share, so after that only the flags are looked at.
         if !is_armed {
             is_armed = true;
+            patience.wake_by(cx.waker());
             let _told_by_flag = stopped.as_mut().poll(cx);
             let _told_by_flag = alarm.as_mut().poll(cx);
         }
-        if !is_stopping && stop_flag.has_changed().unwrap_or(true) {
+        let is_told = patience.is_unwanted() || stop_flag.has_changed().unwrap_or(true);
+        if !is_stopping && is_told {
             is_stopping = true;
+            // What came before is seen first: an idle connection is closed without a look.
+            if serving.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
             serving.as_mut().graceful_shutdown();
         }
         // Before the alarm: what came in time is answered, however late anybody looks. A connection

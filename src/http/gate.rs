@@ -39,9 +39,11 @@ struct Inner {
     is_copying: AtomicBool,
     /// Bytes of the bodies that are being read or parsed.
     bodies_bytes: AtomicUsize,
+    /// Bytes of the long answers that wait for their readers.
+    answers_bytes: AtomicUsize,
     connections: Connections,
     hub: Hub,
-    /// Streams of the feed that are open.
+    /// Streams of the feed that are open, and pages that wait.
     watchers: AtomicU64,
     meter: Meter,
     options: HttpOptions,
@@ -59,6 +61,7 @@ impl Gate {
             is_checking: AtomicBool::new(false),
             is_copying: AtomicBool::new(false),
             bodies_bytes: AtomicUsize::new(0),
+            answers_bytes: AtomicUsize::new(0),
             connections: Connections::default(),
             hub: Hub::default(),
             watchers: AtomicU64::new(0),
@@ -148,19 +151,31 @@ impl Gate {
         &self.0.hub
     }
 
-    /// Counts a stream of the feed, until it is dropped.
-    pub(super) fn begin_watch(&self) -> Watching {
-        self.0.watchers.fetch_add(1, Ordering::Relaxed);
-        Watching(self.clone())
+    /// Counts a watcher of the feed, until it is dropped: a stream, or a page that waits.
+    ///
+    /// # Errors
+    /// [`Problem`] `too_many_watchers`.
+    pub(super) fn begin_watch(&self) -> Result<Watching, Problem> {
+        let watchers_max = self.options().watchers_max;
+        let watching = Watching(self.clone());
+        if self.0.watchers.fetch_add(1, Ordering::Relaxed) < watchers_max as u64 {
+            return Ok(watching);
+        }
+        let detail = format!("{watchers_max} watchers follow the feed, which is the most");
+        Err(Problem::new(ProblemCode::TooManyWatchers, detail).retry_after(10))
     }
 
-    /// Streams of the feed that are open.
+    /// Streams of the feed that are open, and pages that wait.
     pub(super) fn watchers(&self) -> u64 {
         self.0.watchers.load(Ordering::Relaxed)
     }
 
     pub(super) fn bodies_bytes(&self) -> &AtomicUsize {
         &self.0.bodies_bytes
+    }
+
+    pub(super) fn answers_bytes(&self) -> &AtomicUsize {
+        &self.0.answers_bytes
     }
 
     /// Warns if most of the connections are in use, together with the other bounds of the process.
@@ -186,7 +201,7 @@ impl Gate {
     }
 }
 
-/// A stream of the feed that is open, until it is dropped.
+/// A watcher of the feed, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Watching(Gate);
 

@@ -20,6 +20,7 @@ use crate::api::HealthBody;
     operation_id = "isAlive",
     responses(
         (status = 200, description = "It is.", body = HealthBody),
+        refusals::Alive,
     ),
 )]
 pub(super) async fn live() -> Response {

@@ -12,6 +12,7 @@ use super::format::{self, Format};
 use super::fresh;
 use super::gate::Gate;
 use super::openapi::{params, refusals};
+use super::options::HttpOptions;
 use super::problem::Problem;
 use super::query::{Params, invalid};
 use super::reply;
@@ -53,7 +54,7 @@ pub(super) async fn get(State(gate): State<Gate>, request: Request) -> Result<Re
     let mut params = Params::of(&uri)?;
     let format =
         Format::of(&mut params, request.headers(), &[Format::Json, Format::Lines, Format::Csv])?;
-    let asked = Asked::of(&mut params, gate.options().page_scan_max)?;
+    let asked = Asked::of(&mut params, gate.options())?;
     let service = fresh::readable(&gate, params).await?.clone();
     reply::blocking(move || asked.answer(&service, format, &uri)).await
 }
@@ -63,10 +64,11 @@ struct Asked {
     query: PageQuery,
     stalled_for: Option<Duration>,
     cursor: Option<String>,
+    bytes_max: usize,
 }
 
 impl Asked {
-    fn of(params: &mut Params, scan_max: usize) -> Result<Self, Problem> {
+    fn of(params: &mut Params, options: &HttpOptions) -> Result<Self, Problem> {
         let filter = JobFilter {
             statuses: params.statuses()?,
             kinds: params.kinds()?,
@@ -78,13 +80,15 @@ impl Asked {
         };
         let order = order(params, !filter.prefix.is_empty())?;
         let limit = params.number("limit", 1..=PAGE_JOBS_MAX, PAGE_JOBS_DEFAULT)?;
+        let scan_max = options.page_scan_max;
         let query = PageQuery { filter, order, limit, cursor: None, scan_max };
         let stalled_for = params.duration("stalled_for")?;
-        Ok(Self { query, stalled_for, cursor: params.one("cursor")? })
+        let bytes_max = options.page_bytes_max;
+        Ok(Self { query, stalled_for, cursor: params.one("cursor")?, bytes_max })
     }
 
     fn answer(self, service: &Service, format: Format, uri: &Uri) -> Result<Response, Problem> {
-        let Self { mut query, stalled_for, cursor } = self;
+        let Self { mut query, stalled_for, cursor, bytes_max } = self;
         let walk = Walk::of(&query.filter, stalled_for, query.order, service.store_id());
         let (_, last_seq) = service.counts();
         let mark = cursor.map(|text| walk.decode(&text, last_seq)).transpose()?;
@@ -93,7 +97,8 @@ impl Asked {
         let begun_at = mark.as_ref().map(|mark| mark.stalled_since);
         query.filter.stalled_since = begun_at.unwrap_or_else(|| since(service, stalled_for));
         query.cursor = mark.map(|mark| mark.cursor);
-        let page = service.page(&query)?;
+        let mut page = service.page(&query)?;
+        page.shorten(query.order, bytes_max);
         let stalled_since = query.filter.stalled_since;
         let next = page.next.clone().map(|cursor| walk.encode(&Mark { cursor, stalled_since }));
         let link = next.as_deref().and_then(|next| link(uri, next));

@@ -1,7 +1,7 @@
 //! Counts requests and responses, and sets what every response carries.
 //!
-//! The outermost layer. It also turns away the requests of connections above the bound, except
-//! those that ask for health.
+//! The outermost layer. It also refuses what is not meant for this server, and turns away the
+//! requests of connections above the bound, except those that ask for health.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -11,15 +11,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{self, Context, Poll};
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::http::header::{CACHE_CONTROL, CONNECTION, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{CONNECTION, HeaderValue};
 use axum::http::{Method, Request, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::{BoxError, Router};
 use tower::Service;
 
+use super::answers;
+use super::body::{self, Incoming};
 use super::direct;
 use super::gate::Gate;
 use super::problem::Problem;
+use super::reply;
 use crate::api::{HttpBody as HttpNumbers, ProblemCode, ResponsesBody};
 
 /// Requests since the start of the process.
@@ -93,10 +96,6 @@ impl Metered {
         Self { router, gate }
     }
 
-    pub(super) fn gate(&self) -> &Gate {
-        &self.gate
-    }
-
     /// Begins to answer `request`. The connections above the bound are told so.
     pub(super) fn answer<B>(&self, request: Request<B>, is_above_bound: bool) -> Answering
     where
@@ -104,8 +103,9 @@ impl Metered {
         B::Error: Into<BoxError>,
     {
         let in_flight = InFlight::begin(self.gate.clone());
+        let is_read = is_read(&request);
         let call = self.begin(request, is_above_bound);
-        Answering { call, in_flight }
+        Answering { call, in_flight, is_read }
     }
 
     fn begin<B>(&self, request: Request<B>, is_above_bound: bool) -> Call
@@ -113,6 +113,9 @@ impl Metered {
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
+        if let Err(problem) = self.gate.options().hosts.check(&request) {
+            return refuse(self.gate.clone(), problem.of(request.method()), request);
+        }
         if is_above_bound && !is_health(request.uri().path()) {
             return Call::Done(ready(turn_away(&self.gate, request.method())));
         }
@@ -158,6 +161,7 @@ where
 pub struct Answering {
     call: Call,
     in_flight: InFlight,
+    is_read: bool,
 }
 
 enum Call {
@@ -179,20 +183,46 @@ impl Future for Answering {
     type Output = Result<Response, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { call, in_flight } = self.get_mut();
+        let Self { call, in_flight, is_read } = self.get_mut();
         let response = match call {
             Call::Done(answer) => task::ready!(Pin::new(answer).poll(cx)),
             Call::Begun(answer) => task::ready!(answer.as_mut().poll(cx)),
         };
-        Poll::Ready(Ok(finish(response, in_flight)))
+        Poll::Ready(Ok(finish(response, in_flight, *is_read)))
     }
 }
 
-fn finish(mut response: Response, in_flight: &InFlight) -> Response {
+/// True if the call may be repeated, so that its answer may be refused.
+fn is_read<B>(request: &Request<B>) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD) || request.uri().path() == "/v1/lookup"
+}
+
+fn finish(response: Response, in_flight: &InFlight, is_read: bool) -> Response {
+    let held = answers::hold(&in_flight.0, response, is_read);
+    let mut response = held.unwrap_or_else(Problem::into_response);
     in_flight.0.meter().count(response.status());
-    let headers = response.headers_mut();
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply::carry(response.headers_mut());
+    response
+}
+
+/// The answer to a request that reaches no handler. After one that could be read in two ways, the
+/// connection is closed.
+fn refuse<B>(gate: Gate, problem: Problem, request: Request<B>) -> Call
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    if problem.code == ProblemCode::MalformedRequest {
+        return Call::Done(ready(closing(problem)));
+    }
+    let (parts, body) = request.into_parts();
+    let body = Incoming::of(&parts.headers, Body::new(body));
+    Call::Begun(Box::pin(async move { body::refuse(&gate, problem, body).await }))
+}
+
+fn closing(problem: Problem) -> Response {
+    let mut response = problem.into_response();
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
@@ -207,7 +237,5 @@ fn turn_away(gate: &Gate, method: &Method) -> Response {
         gate.options().connections_max,
     );
     let problem = Problem::new(ProblemCode::TooManyConnections, detail).of(method);
-    let mut response = problem.retry_after(1).into_response();
-    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    response
+    closing(problem.retry_after(1))
 }

@@ -4,6 +4,7 @@
 //! name), handed to the service, and answered in the shapes of [`api`](crate::api); every refusal
 //! is a problem with a stable code. No CORS, no cookies, no state but the [`Gate`].
 
+mod answers;
 mod backup;
 mod body;
 mod check;
@@ -21,6 +22,7 @@ mod fresh;
 pub mod fuzzing;
 mod gate;
 mod health;
+mod hosts;
 mod idempotency;
 mod jobs;
 mod list;
@@ -40,9 +42,12 @@ mod server;
 mod stats;
 mod tag;
 mod timeline;
+mod unread;
 mod updates;
 
+pub use connections::TURNED_AWAY_MAX;
 pub use gate::Gate;
+pub use hosts::Hosts;
 pub use meter::Metered;
 pub use options::HttpOptions;
 pub use server::serve;

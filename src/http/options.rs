@@ -2,20 +2,32 @@
 
 use std::time::Duration;
 
+use super::hosts::Hosts;
+
 /// How the server reads, answers and stops. Every bound is named here.
 #[derive(Clone, Debug)]
 pub struct HttpOptions {
+    /// The hosts that requests may name.
+    pub hosts: Hosts,
     /// Largest body, in bytes after decompression.
     pub body_bytes_max: usize,
     /// Most bytes that all bodies may hold together while they are read and parsed.
     pub bodies_bytes_max: usize,
+    /// Most bytes that long answers may hold together while their readers take them.
+    pub answers_bytes_max: usize,
+    /// Most bytes of jobs, or of updates, on one page; then it ends short.
+    pub page_bytes_max: usize,
     /// Longest wait for the next piece of a body.
     pub body_timeout: Duration,
     /// Most index entries that one page of a list may examine.
     pub page_scan_max: usize,
-    /// Most connections that are served. A few above it are told so, the rest are closed.
+    /// Most connections that are served. For the next one, one that is idle is closed.
     pub connections_max: usize,
-    /// Longest wait for the first request of a connection.
+    /// Most streams of the feed, and pages of it that wait. Below `connections_max`, so that
+    /// watchers never keep everybody else out.
+    pub watchers_max: usize,
+    /// Longest wait for the first request of a connection, and for the whole head of a further
+    /// one from its first byte on.
     pub header_timeout: Duration,
     /// Longest wait for a further request of a connection.
     pub idle_timeout: Duration,
@@ -37,11 +49,15 @@ impl HttpOptions {
 impl Default for HttpOptions {
     fn default() -> Self {
         Self {
+            hosts: Hosts::default(),
             body_bytes_max: 8 << 20,
             bodies_bytes_max: 128 << 20,
+            answers_bytes_max: 64 << 20,
+            page_bytes_max: 4 << 20,
             body_timeout: Duration::from_secs(30),
             page_scan_max: 10_000,
             connections_max: 1_024,
+            watchers_max: 1_000,
             header_timeout: Duration::from_secs(10),
             // Clients keep their connections longer than they wait for an answer; a client that
             // finds its connection closed on reuse may have to send an update again.

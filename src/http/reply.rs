@@ -1,8 +1,11 @@
 //! JSON answers, written straight to bytes, and work that may not hold up the runtime.
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, HeaderValue};
-use axum::http::{Response, StatusCode};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, Response, StatusCode};
 use axum::response::IntoResponse as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -10,6 +13,32 @@ use serde::de::DeserializeOwned;
 use super::problem::Problem;
 use crate::api::ProblemCode;
 use crate::telemetry;
+
+/// What every answer carries: it is of no other type than it says, is kept nowhere, tells no page
+/// where its reader came from, and is given to no page of another origin.
+const CARRIED: [(HeaderName, HeaderValue); 4] = [
+    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        HeaderValue::from_static("same-origin"),
+    ),
+];
+
+/// For what is no page: a browser that shows it loads and runs nothing, and in no frame.
+const NO_PAGE: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+
+/// Most headers that an answer has.
+const HEADERS: usize = 12;
+
+/// Adds what every answer carries. A page brings its own policy.
+pub(super) fn carry(headers: &mut HeaderMap) {
+    for (name, value) in CARRIED {
+        headers.insert(name, value);
+    }
+    headers.entry(CONTENT_SECURITY_POLICY).or_insert(NO_PAGE);
+}
 
 /// The answer `body` under `status`.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> axum::response::Response {
@@ -52,6 +81,8 @@ pub(super) fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem>
 fn json_bytes(status: StatusCode, bytes: Vec<u8>) -> axum::response::Response {
     let mut response = Response::new(Body::from(bytes));
     *response.status_mut() = status;
+    // Room for all of them at once, as a map that grows costs more than all look-ups.
+    *response.headers_mut() = HeaderMap::with_capacity(HEADERS);
     let media_type = HeaderValue::from_static("application/json");
     response.headers_mut().insert(CONTENT_TYPE, media_type);
     response

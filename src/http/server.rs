@@ -26,6 +26,9 @@ use crate::telemetry::pressure::Limiter;
 /// When a silent peer is first asked whether it is still there.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 
+/// Longest wait until a connection that makes room is gone, before the next is accepted.
+const ROOM_WAIT_MAX: Duration = Duration::from_millis(50);
+
 /// Until the next attempt, if the system has no more sockets to give.
 const ACCEPT_GAP: Duration = Duration::from_millis(50);
 
@@ -55,8 +58,12 @@ pub async fn serve(
                     // Refused ones are counted by their places, and closed here.
                     if let Ok(place) = Place::take(gate.clone()) {
                         set_options(&stream);
+                        let made_room = place.made_room();
                         let (app, stopped) = (app.clone(), stopped.clone());
                         connections.spawn(connection::serve(stream, app, place, stopped));
+                        if made_room {
+                            let _ended = timeout(ROOM_WAIT_MAX, connections.join_next()).await;
+                        }
                     }
                 }
                 // Of one peer, which went away before it was its turn.

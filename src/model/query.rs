@@ -121,6 +121,30 @@ pub struct Page {
     pub as_of_seq: u64,
 }
 
+impl Page {
+    /// Ends the page before its jobs weigh more than `bytes_max`, and never before the first. The
+    /// walk goes on at the next one.
+    pub fn shorten(&mut self, order: Order, bytes_max: usize) {
+        let mut bytes = 0;
+        let mut fits = |(job_id, record): &(JobId, Arc<JobRecord>)| {
+            bytes += job_id.as_str().len() + record.weight_bytes();
+            bytes <= bytes_max
+        };
+        let count = self.jobs.iter().take_while(|job| fits(job)).count().max(1);
+        if count >= self.jobs.len() {
+            return;
+        }
+        self.jobs.truncate(count);
+        self.next = self.jobs.last().map(|(job_id, record)| Cursor {
+            place: match order {
+                Order::Newest | Order::Oldest => Place::Seq(record.seq),
+                Order::Id => Place::Id(job_id.clone()),
+            },
+            as_of_seq: self.as_of_seq,
+        });
+    }
+}
+
 /// Some jobs at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lookup {

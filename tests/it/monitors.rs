@@ -52,7 +52,7 @@ fn a_second_signal_ends_the_stop_at_once_and_says_so() {
     let server = site.start();
     // A body that never ends holds the stop.
     let mut open = TcpStream::connect(server.address()).unwrap();
-    let head = "POST /v1/updates HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
+    let head = "POST /v1/updates HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
     write!(open, "{head}content-length: 100\r\n\r\n{{").unwrap();
     eventually("the call is under way", || {
         let stats = server.http.get("/v1/stats").ok();

@@ -100,7 +100,7 @@ fn begin_put(server: &Server, first_part: &str) -> TcpStream {
 
 fn head() -> String {
     let length = LATE.len();
-    format!("PUT /v1/jobs/late HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n")
+    format!("PUT /v1/jobs/late HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n")
 }
 
 /// Asks the server to stop, and waits until it listens no more.

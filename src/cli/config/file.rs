@@ -106,6 +106,10 @@ fn raw_text(shape: &Shape, value: &DeValue<'_>) -> Option<String> {
         (Shape::Count { .. } | Shape::Bytes { .. }, DeValue::Integer(number)) => decimal(number),
         (Shape::Flag, DeValue::Boolean(flag)) => Some(flag.to_string()),
         (Shape::Kinds, DeValue::Table(table)) => kinds_text(table),
+        (Shape::Hosts, DeValue::Array(names)) => {
+            let names = names.iter().map(|name| name.get_ref().as_str());
+            names.collect::<Option<Vec<_>>>().map(|names| names.join(","))
+        }
         (Shape::Count { .. } | Shape::Flag | Shape::Kinds, _) => None,
         (_, DeValue::String(text)) => Some(Cow::as_ref(text).to_owned()),
         _ => None,
@@ -131,6 +135,7 @@ fn expected(shape: &Shape) -> &'static str {
         Shape::Bytes { .. } => "bytes, such as \"8MiB\" or 8388608",
         Shape::Period { .. } => "a duration in quotes, such as \"2s\"",
         Shape::Flag => "true or false without quotes",
+        Shape::Hosts => "a list such as [\"jobs.example.org\"]",
         Shape::Kinds => "a table such as { parsing = \"running\" }",
         Shape::Choice(_) | Shape::Address | Shape::Path | Shape::LogFilter => "a text in quotes",
     }
@@ -148,10 +153,12 @@ mod tests {
     #[test]
     fn every_toml_type_has_its_text() {
         let text = "batch_size = 0x32\nflush_interval = \"250ms\"\nbatch_bytes_max = 1048576\n\
-                    queue_bytes_max = \"8MiB\"\nstrict_statuses = true\n[kinds]\nocr = \"running\"";
+                    queue_bytes_max = \"8MiB\"\nstrict_statuses = true\n\
+                    allowed_hosts = [\"a.example\", \"::1\"]\n[kinds]\nocr = \"running\"";
         let mut found = parsed(text).unwrap();
         found.sort();
         let expected = [
+            ("allowed_hosts", "a.example,::1"),
             ("batch_bytes_max", "1048576"),
             ("batch_size", "50"),
             ("flush_interval", "250ms"),

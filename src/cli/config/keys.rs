@@ -40,6 +40,8 @@ pub enum Shape {
     Choice(&'static [&'static str]),
     /// An address with a port.
     Address,
+    /// Names and addresses of hosts without ports; as text `name,name`.
+    Hosts,
     /// A path of a file or directory.
     Path,
     /// What [`filter`](crate::telemetry::logging::filter) takes.
@@ -70,6 +72,7 @@ impl Shape {
             Self::Flag => "true or false",
             Self::Choice(_) => "word",
             Self::Address => "address",
+            Self::Hosts => "list",
             Self::Path => "path",
             Self::LogFilter => "filter",
             Self::Kinds => "table",
@@ -85,6 +88,7 @@ impl Shape {
             Self::Flag => "BOOL",
             Self::Choice(_) => "WORD",
             Self::Address => "ADDR:PORT",
+            Self::Hosts => "HOST,...",
             Self::Path => "PATH",
             Self::LogFilter => "FILTER",
             Self::Kinds => "WORD=KIND,...",
@@ -110,6 +114,7 @@ impl Shape {
             Self::Flag => "true or false".to_owned(),
             Self::Choice(words) => words.join(" or "),
             Self::Address => "an IP address and a port".to_owned(),
+            Self::Hosts => "names and addresses without ports".to_owned(),
             Self::Path => "any path".to_owned(),
             Self::LogFilter => LEVELS.to_owned(),
             Self::Kinds => "waiting, running, succeeded, failed, cancelled".to_owned(),
@@ -166,11 +171,17 @@ keys! {
         INSECURE_LISTEN = "insecure_listen", Shape::Flag, "false",
             "Allow an address that is not loopback",
             "true: everybody who reaches the port can read and write, as nobody has to log in";
+        ALLOWED_HOSTS = "allowed_hosts", Shape::Hosts, "",
+            "Names by which a proxy calls it, beside localhost and the address it listens on",
+            "a request for any other name is 421; pages of these hosts may send updates";
         CONNECTIONS_MAX = "connections_max", count(1, 1_000_000), "1024",
             "Most open connections",
-            "more are refused; each costs a file descriptor and some KiB";
+            "above it the longest idle is closed, else the new one is 503; each costs a file";
+        WATCHERS_MAX = "watchers_max", count(1, 1_000_000), "1000",
+            "Most streams of the feed, and waiting pages of it, that are open",
+            "more are 429; near connections_max: watchers may leave others no connection";
         HEADER_TIMEOUT = "header_timeout", period(SECOND, HOUR), "10s",
-            "Longest wait for the first request of a connection",
+            "Longest wait for the head of a request, and for the first of a connection",
             "short: slow clients are cut off; long: silent ones hold connections";
         IDLE_TIMEOUT = "idle_timeout", period(SECOND, DAY), "2m",
             "Longest wait for a further request, or for the client to take more of an answer",
@@ -184,6 +195,12 @@ keys! {
         BODIES_BYTES_MAX = "bodies_bytes_max", bytes(KIB, TIB), "128MiB",
             "Most bytes of all request bodies that are being read at one time",
             "less: callers are told to wait when many send; more: more memory";
+        ANSWERS_BYTES_MAX = "answers_bytes_max", bytes(64 * KIB, TIB), "64MiB",
+            "Most bytes of all long answers that wait for slow readers",
+            "less: reads with long answers are told earlier to wait; more: more memory";
+        PAGE_BYTES_MAX = "page_bytes_max", bytes(64 * KIB, GIB), "4MiB",
+            "Most bytes of jobs, or of updates, on one page",
+            "less: shorter pages of jobs with long errors; more: more memory for each reader";
         PAGE_SCAN_MAX = "page_scan_max", count(1_000, 10_000_000), "10000",
             "Most index entries that one page of a list examines",
             "less: shorter pages under narrow filters; more: longer single reads";

@@ -29,7 +29,7 @@ pub use show::{effective_json, effective_toml};
 
 use std::net::SocketAddr;
 
-use crate::http::HttpOptions;
+use crate::http::{Hosts, HttpOptions};
 use crate::model::{Kind, Kinds, Status};
 use crate::service::{BackupOptions, ServiceOptions};
 use crate::store::StoreOptions;
@@ -75,13 +75,28 @@ fn listen(layers: &Layers) -> Result<SocketAddr, ConfigError> {
     Ok(address)
 }
 
+/// What a request may name as its host, given what the server listens on.
+fn hosts(layers: &Layers) -> Result<Hosts, ConfigError> {
+    let given = layers.given(&keys::ALLOWED_HOSTS);
+    let allowed: Vec<String> = sample::words(&given.text).map(str::to_owned).collect();
+    if !allowed.iter().all(|host| Hosts::is_host(host)) {
+        let expected = "names or addresses without ports, such as jobs.example.org";
+        return Err(not_of_type(&keys::ALLOWED_HOSTS, &given, expected));
+    }
+    Ok(Hosts::new(listen(layers)?.ip(), allowed))
+}
+
 fn http(layers: &Layers) -> Result<HttpOptions, ConfigError> {
     Ok(HttpOptions {
+        hosts: hosts(layers)?,
         body_bytes_max: layers.memory_bytes(&keys::BODY_BYTES_MAX)?,
         bodies_bytes_max: layers.memory_bytes(&keys::BODIES_BYTES_MAX)?,
+        answers_bytes_max: layers.memory_bytes(&keys::ANSWERS_BYTES_MAX)?,
+        page_bytes_max: layers.memory_bytes(&keys::PAGE_BYTES_MAX)?,
         body_timeout: layers.period(&keys::BODY_TIMEOUT)?,
         page_scan_max: layers.count(&keys::PAGE_SCAN_MAX)?,
         connections_max: layers.count(&keys::CONNECTIONS_MAX)?,
+        watchers_max: layers.count(&keys::WATCHERS_MAX)?,
         header_timeout: layers.period(&keys::HEADER_TIMEOUT)?,
         idle_timeout: layers.period(&keys::IDLE_TIMEOUT)?,
         drain_timeout: layers.period(&keys::DRAIN_TIMEOUT)?,

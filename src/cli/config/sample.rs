@@ -43,6 +43,10 @@ fn sample_line(key: &Key) -> String {
 pub(super) fn toml_value(key: &Key, text: &str) -> String {
     match key.shape {
         Shape::Count { .. } | Shape::Flag => text.to_owned(),
+        Shape::Hosts => {
+            let names: Vec<String> = words(text).map(quoted).collect();
+            format!("[{}]", names.join(", "))
+        }
         Shape::Kinds => {
             let pairs = text.split(',').filter_map(|pair| pair.split_once('='));
             let pairs: Vec<String> = pairs
@@ -52,6 +56,11 @@ pub(super) fn toml_value(key: &Key, text: &str) -> String {
         }
         _ => quoted(text),
     }
+}
+
+/// The words of a list that is written with commas.
+pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|word| !word.is_empty())
 }
 
 fn quoted(text: &str) -> String {

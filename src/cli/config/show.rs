@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::error::{ConfigError, Origin};
 use super::keys::{ALL, Shape};
 use super::layers::Layers;
-use super::sample::toml_value;
+use super::sample::{toml_value, words};
 
 /// A TOML file that would give the same configuration; each line says where its value came from.
 ///
@@ -61,6 +61,7 @@ pub fn effective_json(layers: &Layers) -> Result<Value, ConfigError> {
                 let kinds = pairs.map(|(word, kind)| (word.trim().to_owned(), json!(kind.trim())));
                 (Value::Object(kinds.collect()), Value::Null)
             }
+            Shape::Hosts => (words(&given.text).collect(), Value::Null),
             Shape::Path if given.text.is_empty() => (Value::Null, Value::Null),
             _ => (json!(given.text), Value::Null),
         };

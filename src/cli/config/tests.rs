@@ -82,6 +82,8 @@ fn a_value_that_is_none_says_what_to_write() {
         (["--kinds", "ocr=busy"], "give one of the kinds waiting, running"),
         (["--kinds", "o c r=running"], "give a word"),
         (["--data-dir", ""], "give a directory"),
+        (["--allowed-hosts", "a.example:80"], "give names or addresses without ports"),
+        (["--allowed-hosts", "*"], "give names or addresses without ports"),
     ] {
         let refusal = refusal("", &[], &flags);
         assert!(refusal.contains(message), "{flags:?}: {refusal}");

@@ -78,6 +78,62 @@ async fn the_bound_counts_unpacked_bytes() {
     assert_eq!(gate.bodies_bytes().load(Ordering::Relaxed), 0);
 }
 
+/// Zeros without end that count how many were taken.
+struct Zeros(usize);
+
+impl Read for Zeros {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        assert!(self.0 < 1 << 30, "a bomb is unpacked beyond every bound");
+        bytes.fill(0);
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+}
+
+#[test]
+fn no_more_is_unpacked_than_the_bound_and_one_piece() {
+    let gate = gate(8 << 20);
+    let mut zeros = Zeros(0);
+    let mut held = Held { gate: gate.clone(), bytes: 0 };
+    let problem = unpack(&mut zeros, &mut held).unwrap_err();
+    assert_eq!(problem.code, ProblemCode::BodyTooLarge);
+    assert!(zeros.0 <= (8 << 20) + (64 << 10), "{} bytes were unpacked", zeros.0);
+    assert!(held.bytes <= 8 << 20);
+}
+
+/// A thousand times as much as it seems, as one member and as many, packed once and twice.
+#[tokio::test]
+async fn a_bomb_is_refused_at_the_bound() {
+    let gate = gate(8 << 20);
+    let zeros = vec![0; 1 << 20];
+    let (gzip_mebibyte, zstd_mebibyte) = (gzip(&zeros), zstd(&zeros));
+    assert!(gzip_mebibyte.len() < 1_100 && zstd_mebibyte.len() < 1_100);
+    for (encoding, member) in [("gzip", &gzip_mebibyte), ("zstd", &zstd_mebibyte)] {
+        for members in [9, 1_000] {
+            let bomb = member.repeat(members);
+            assert_eq!(code(&gate, encoding, bomb).await, ProblemCode::BodyTooLarge, "{encoding}");
+        }
+        assert_eq!(unpacked(&gate, encoding, member.repeat(8)).await.unwrap().len(), 8 << 20);
+    }
+    // Packed twice: the inner one stays packed, as nobody said that it is.
+    let nested = gzip(&gzip_mebibyte.repeat(1_000));
+    let inner = unpacked(&gate, "gzip", nested).await.unwrap();
+    assert_eq!(inner.len(), gzip_mebibyte.len() * 1_000);
+    assert_eq!(gate.bodies_bytes().load(Ordering::Relaxed), 0);
+}
+
+/// Members that hold nothing cost time alone.
+#[tokio::test]
+async fn empty_members_are_passed_over() {
+    let gate = gate(8 << 20);
+    for (encoding, member) in [("gzip", gzip(b"")), ("zstd", zstd(b""))] {
+        let members = member.repeat((8 << 20) / member.len());
+        let begun_at = std::time::Instant::now();
+        assert_eq!(unpacked(&gate, encoding, members).await.unwrap(), "");
+        println!("{encoding}: {:?}", begun_at.elapsed());
+    }
+}
+
 #[tokio::test]
 async fn a_zstd_frame_that_asks_for_a_huge_window_is_refused() {
     // Magic, a frame header with a window descriptor of 2^27 bytes, one empty last block.

@@ -41,11 +41,12 @@ pub(super) async fn answer(
     filter: Filter,
     format: Format,
 ) -> Result<Response, Problem> {
+    let watching = gate.begin_watch()?;
     gate.hub().chunk(&service, after).await?;
     let follower = Follower {
         durable: service.durable(),
         drain: gate.drain(),
-        _watching: gate.begin_watch(),
+        _watching: watching,
         gate: gate.clone(),
         service,
         filter,

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::Asked;
 use super::filter::Filter;
+use crate::http::HttpOptions;
 use crate::http::format::Format;
 use crate::http::gate::Gate;
 use crate::http::problem::Problem;
@@ -20,6 +21,8 @@ pub(super) async fn answer(
 ) -> Result<Response, Problem> {
     let deadline = Instant::now() + asked.wait;
     let (mut durable, mut drain) = (service.durable(), gate.drain());
+    // From the first wait on.
+    let mut watching = None;
     let mut page = Page { json: Vec::new(), count: 0, next_after: after };
     loop {
         // Before the look, so that what comes meanwhile is seen as a change.
@@ -27,6 +30,9 @@ pub(super) async fn answer(
         let is_at_head = page.read(gate, service, &asked.filter, asked.limit).await?;
         if page.count > 0 || !is_at_head || Instant::now() >= deadline || *drain.borrow() {
             return Ok(Format::Json.response(page.body(as_of_seq)));
+        }
+        if watching.is_none() {
+            watching = Some(gate.begin_watch()?);
         }
         tokio::select! {
             _ = durable.changed() => (),
@@ -54,13 +60,14 @@ impl Page {
         limit: usize,
     ) -> Result<bool, Problem> {
         let mut examined = 0;
-        while examined < gate.options().page_scan_max {
+        let HttpOptions { page_scan_max, page_bytes_max, .. } = *gate.options();
+        while examined < page_scan_max {
             let Some(chunk) = gate.hub().chunk(service, self.next_after).await? else {
                 return Ok(true);
             };
             examined += chunk.len();
             for update in chunk.updates(filter) {
-                if self.count >= limit {
+                if self.count >= limit || self.json.len() >= page_bytes_max {
                     return Ok(false);
                 }
                 if self.count > 0 {

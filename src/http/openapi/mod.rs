@@ -41,7 +41,13 @@ Times in answers are RFC 3339 in UTC with milliseconds. A field or parameter tha
 not know is refused by name. Every refusal is a problem (RFC 9457) with a stable `code`; \
 `retryable` says whether the same call may succeed later, and on calls that write `outcome` says \
 what became of it. Answers may gain fields; clients pass over those they do not know. No answer \
-may be cached (`Cache-Control: no-store`).";
+may be cached (`Cache-Control: no-store`), and none is for a browser to show, run or give to \
+another site (`X-Content-Type-Options`, `Content-Security-Policy`, `Referrer-Policy`, \
+`Cross-Origin-Resource-Policy`; no CORS).
+
+The host of a request is one of the server's names: loopback, the address that it listens on, or \
+one of `allowed_hosts`. What a page of another host sends is refused. A head has at most 32 KiB \
+and 100 headers.";
 
 /// The document, pretty, and in a stable order.
 static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| {

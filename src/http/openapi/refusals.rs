@@ -17,16 +17,31 @@ use crate::api::{PROBLEM_MEDIA_TYPE, ProblemBody, ProblemCode};
 use crate::model::RejectionCode;
 
 use ProblemCode::{
-    AckMustBeDurable, AllRejected, BackupRunning, BadCursor, BodiesFull, BodyTimeout, BodyTooLarge,
-    CheckRunning, CorruptRecord, Draining, Gone, IdempotencyKeyReused, Internal, InvalidBody,
-    InvalidExpectedTotal, InvalidIdempotencyKey, InvalidQuery, NotFound, Opening, QueueFull,
-    Rejected, RequestTooLarge, StorageFailed, StorageFull, TooManyConnections, UnknownPipeline,
-    UnsupportedMediaType,
+    AckMustBeDurable, AllRejected, AnswersFull, BackupRunning, BadCursor, BodiesFull, BodyTimeout,
+    BodyTooLarge, CheckRunning, CorruptRecord, Draining, ForeignOrigin, Gone, HeadTooLarge,
+    IdempotencyKeyReused, Internal, InvalidBody, InvalidExpectedTotal, InvalidIdempotencyKey,
+    InvalidQuery, MalformedRequest, MisdirectedRequest, NotFound, Opening, QueueFull, Rejected,
+    RequestTooLarge, StorageFailed, StorageFull, TooManyConnections, TooManyWatchers,
+    UnknownPipeline, UnsupportedMediaType,
 };
 
+/// What any request may meet, before anybody looks at what it asks for.
+const HEAD: &[ProblemCode] = &[MalformedRequest, ForeignOrigin, MisdirectedRequest, HeadTooLarge];
+
 /// What any call of the API may meet.
-const ANY: &[ProblemCode] =
-    &[InvalidQuery, Internal, CorruptRecord, Opening, Draining, TooManyConnections, StorageFailed];
+const ANY: &[ProblemCode] = &[
+    MalformedRequest,
+    ForeignOrigin,
+    MisdirectedRequest,
+    HeadTooLarge,
+    InvalidQuery,
+    Internal,
+    CorruptRecord,
+    Opening,
+    Draining,
+    TooManyConnections,
+    StorageFailed,
+];
 
 /// What a call with a body may meet beside.
 const BODY: &[ProblemCode] =
@@ -79,16 +94,19 @@ macro_rules! refusals {
 }
 
 refusals! {
-    Read: Reads = ANY;
-    Job: Reads = ANY, NAMED, UNKNOWN;
-    List: Reads = ANY, &[BadCursor];
-    Lookup: Reads = ANY, BODY, &[RequestTooLarge, Rejected(RejectionCode::InvalidJobId)];
-    Feed: Reads = ANY, &[Gone];
-    Pipeline: Reads = ANY, PIPELINE, &[UnknownPipeline];
-    Check: Reads = ANY, &[CheckRunning];
+    Read: Reads = ANY, &[AnswersFull];
+    Job: Reads = ANY, &[AnswersFull], NAMED, UNKNOWN;
+    List: Reads = ANY, &[AnswersFull, BadCursor];
+    Lookup: Reads = ANY, BODY, &[
+        AnswersFull, RequestTooLarge, Rejected(RejectionCode::InvalidJobId),
+    ];
+    Feed: Reads = ANY, &[AnswersFull, Gone, TooManyWatchers];
+    Pipeline: Reads = ANY, &[AnswersFull], PIPELINE, &[UnknownPipeline];
+    Check: Reads = ANY, &[AnswersFull, CheckRunning];
     Backup: Reads = ANY, &[BackupRunning, StorageFull];
-    Ready: Reads = &[Opening, Draining, StorageFailed];
-    Always: Reads = &[TooManyConnections];
+    Ready: Reads = HEAD, &[Opening, Draining, StorageFailed];
+    Alive: Reads = HEAD;
+    Always: Reads = HEAD, &[AnswersFull, TooManyConnections];
     Flush: Writes = ANY;
     Updates: Updates = ANY, BODY, DECIDED, UPDATES;
     Put: Updates = ANY, BODY, DECIDED, UPDATES, NAMED, UNKNOWN, ONE;

@@ -46,7 +46,8 @@ fn the_document_is_the_one_that_was_reviewed() {
 
 #[tokio::test]
 async fn the_document_is_served_while_the_store_is_being_opened() {
-    let request = Request::get("/openapi.json").body(Body::empty()).unwrap();
+    let request =
+        Request::get("/openapi.json").header("host", "localhost").body(Body::empty()).unwrap();
     let closed = Gate::new(HttpOptions::default());
     let response = app(closed).oneshot(request).await.unwrap();
     assert_eq!(response.status(), 200);
@@ -74,7 +75,8 @@ async fn every_documented_path_takes_the_documented_methods_and_no_others() {
         let uri = path.replace("{job_id}", "doc-0001").replace("{name}", "pdf");
         assert!(!uri.contains('{'), "name the parameter of {path} here");
         let unknown = Method::from_bytes(b"BREW").unwrap();
-        let request = Request::builder().method(unknown).uri(&uri).body(Body::empty()).unwrap();
+        let request = Request::builder().method(unknown).uri(&uri).header("host", "localhost");
+        let request = request.body(Body::empty()).unwrap();
         let gate = Gate::new(HttpOptions::default());
         let response = app(gate).oneshot(request).await.unwrap();
         assert_eq!(response.status(), 405, "{path}");

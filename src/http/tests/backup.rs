@@ -19,7 +19,8 @@ async fn server(directory: &tempfile::TempDir, reserve_bytes: u64) -> Server {
 }
 
 async fn begin(server: &Server) -> Response {
-    let request = Request::get("/v1/backup").body(Body::empty()).unwrap();
+    let request =
+        Request::get("/v1/backup").header("host", "localhost").body(Body::empty()).unwrap();
     app(server.gate.clone()).oneshot(request).await.unwrap()
 }
 

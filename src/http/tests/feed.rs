@@ -17,6 +17,7 @@ struct Stream {
 impl Stream {
     async fn open(server: &Server, uri: &str, headers: &[(&str, &str)]) -> Self {
         let mut request = Request::builder().method(Method::GET).uri(uri);
+        request = request.header("host", "localhost");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

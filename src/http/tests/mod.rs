@@ -2,12 +2,15 @@
 
 mod backup;
 mod bad_input;
+mod bounds;
 mod feed;
+mod hosts;
 mod jobs;
 mod lists;
 mod pipelines;
 mod queries;
 mod server;
+mod smuggling;
 mod stops;
 mod updates;
 
@@ -84,6 +87,9 @@ async fn call(
     body: Body,
 ) -> Answered {
     let mut request = Request::builder().method(method).uri(uri);
+    if !headers.iter().any(|(name, _)| *name == "host") {
+        request = request.header("host", "localhost");
+    }
     for (name, value) in headers {
         request = request.header(*name, *value);
     }

@@ -16,15 +16,15 @@ use super::*;
 use crate::http::connections::Place;
 use crate::http::{connection, serve};
 
-struct Running {
-    address: SocketAddr,
-    server: Server,
+pub(super) struct Running {
+    pub address: SocketAddr,
+    pub server: Server,
     stop: Arc<Notify>,
     serving: JoinHandle<std::io::Result<()>>,
 }
 
 impl Running {
-    fn new(options: HttpOptions) -> Self {
+    pub fn new(options: HttpOptions) -> Self {
         let server = Server::with(ServiceOptions::default(), options);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -34,25 +34,46 @@ impl Running {
         Self { address, server, stop, serving }
     }
 
-    async fn connect(&self) -> Client {
+    pub async fn connect(&self) -> Client {
         Client(TcpStream::connect(self.address).await.unwrap())
+    }
+
+    /// A client of which the system takes little before it reads.
+    pub async fn connect_with_small_buffer(&self) -> Client {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4 << 10).unwrap();
+        Client(socket.connect(self.address).await.unwrap())
     }
 }
 
-struct Client(TcpStream);
+impl Server {
+    /// 1,000 jobs of 8 KiB each.
+    pub async fn fill_with_long_errors(&self) {
+        let error = "e".repeat(8 << 10);
+        for part in 0..10 {
+            let update = |number: usize| {
+                format!(r#"{{"job_id":"{part}-{number}","status":"error","error":"{error}"}}"#)
+            };
+            let lines: Vec<String> = (0..100).map(update).collect();
+            self.post("", LINES, lines.join("\n")).await.json(200);
+        }
+    }
+}
+
+pub(super) struct Client(pub TcpStream);
 
 impl Client {
-    async fn send(&mut self, text: &str) {
+    pub async fn send(&mut self, text: &str) {
         self.0.write_all(text.as_bytes()).await.unwrap();
     }
 
-    async fn get(&mut self, path: &str) -> String {
-        self.send(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+    pub async fn get(&mut self, path: &str) -> String {
+        self.send(&format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n")).await;
         self.answer().await
     }
 
     /// One answer, whose body is JSON on one line without a closing bracket but the last.
-    async fn answer(&mut self) -> String {
+    pub async fn answer(&mut self) -> String {
         let mut text = Vec::new();
         loop {
             let length = self.0.read_buf(&mut text).await.unwrap();
@@ -64,7 +85,7 @@ impl Client {
     }
 
     /// What comes until the server closes; an abrupt close counts as one.
-    async fn rest(&mut self) -> String {
+    pub async fn rest(&mut self) -> String {
         let mut text = Vec::new();
         let _end = self.0.read_to_end(&mut text).await;
         String::from_utf8_lossy(&text).into_owned()
@@ -85,24 +106,32 @@ async fn a_connection_is_used_again_and_counted() {
     assert!(client.get("/livez").await.starts_with("HTTP/1.1 200 OK\r\n"));
     assert!(client.get("/readyz").await.ends_with(r#"{"status":"ready"}"#));
     let stats = client.get("/v1/stats").await;
-    assert!(stats.contains(r#""connections":{"now":1,"peak":1,"max":1024,"turned_away":0}"#));
+    assert!(stats.contains(
+        r#""connections":{"now":1,"peak":1,"max":1024,"turned_away":0,"idle_closed":0}"#
+    ));
 }
 
 #[tokio::test]
 async fn a_connection_above_the_bound_is_told_so_and_may_ask_for_health() {
     let running = Running::new(HttpOptions { connections_max: 1, ..HttpOptions::default() });
     let mut first = running.connect().await;
-    first.get("/livez").await;
+    // An answer that has not ended: it is not idle.
+    first.send("GET /v1/updates?format=sse HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    first.0.read_exact(&mut [0; 15]).await.unwrap();
     let mut second = running.connect().await;
     assert!(second.get("/readyz").await.starts_with("HTTP/1.1 200 OK\r\n"));
-    second.send("GET /v1/counts HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    second.send("GET /v1/counts HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     let answer = second.rest().await;
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert!(answer.contains(r#""code":"too_many_connections""#), "{answer}");
     assert!(!answer.contains("outcome"), "{answer}");
-    assert!(first.get("/v1/counts").await.starts_with("HTTP/1.1 200 OK\r\n"));
+    running.server.put("/v1/jobs/told", r#"{"status":"queued"}"#).await.json(200);
+    let mut text = Vec::new();
+    while !String::from_utf8_lossy(&text).contains("told") {
+        assert!(first.0.read_buf(&mut text).await.unwrap() > 0, "the stream was closed");
+    }
     let connections = running.server.gate.connections().numbers(1);
-    assert_eq!(connections.turned_away, 1);
+    assert_eq!((connections.turned_away, connections.idle_closed), (1, 0));
 }
 
 #[tokio::test]
@@ -111,7 +140,7 @@ async fn a_client_that_sends_all_before_it_reads_sees_the_refusal() {
     let mut client = running.connect().await;
     let body = "x".repeat(9 << 20);
     for (path, status) in [("updates", 413), ("updates?nonsense=1", 400)] {
-        let head = format!("POST /v1/{path} HTTP/1.1\r\nhost: x\r\n");
+        let head = format!("POST /v1/{path} HTTP/1.1\r\nhost: localhost\r\n");
         client.send(&head).await;
         client.send("content-type: application/json\r\n").await;
         client.send(&format!("content-length: {}\r\n\r\n{body}", body.len())).await;
@@ -132,7 +161,7 @@ async fn a_refused_body_is_not_asked_for() {
         let mut client = running.connect().await;
         client
             .send(&format!(
-                "POST /v1/{path} HTTP/1.1\r\nhost: x\r\ncontent-type: {media}\r\n\
+                "POST /v1/{path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {media}\r\n\
                  expect: 100-continue\r\ncontent-length: {length}\r\n\r\n"
             ))
             .await;
@@ -159,7 +188,7 @@ async fn a_connection_that_asks_for_nothing_more_is_closed() {
     assert!(client.get("/livez").await.starts_with("HTTP/1.1 200 OK\r\n"));
     assert_eq!(client.rest().await, "");
     let mut client = running.connect().await;
-    client.send("GET /livez HTTP/1.1\r\nhost: x\r\n\r\nGET /livez HTTP/1.1\r\n").await;
+    client.send("GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\nGET /livez HTTP/1.1\r\n").await;
     let answers = client.rest().await;
     assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 1, "half a head is none: {answers}");
 }
@@ -170,7 +199,9 @@ async fn a_connection_is_not_closed_while_its_request_is_open() {
     let running = Running::new(HttpOptions { idle_timeout, ..HttpOptions::default() });
     let mut client = running.connect().await;
     // The stream of the feed is an answer that has not ended.
-    client.send("GET /v1/updates HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\n\r\n").await;
+    client
+        .send("GET /v1/updates HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n")
+        .await;
     let mut head = [0; 15];
     client.0.read_exact(&mut head).await.unwrap();
     assert_eq!(&head, b"HTTP/1.1 200 OK");
@@ -188,19 +219,12 @@ async fn a_connection_is_not_closed_while_its_request_is_open() {
 #[tokio::test]
 async fn a_client_that_never_reads_is_closed() {
     let idle_timeout = std::time::Duration::from_millis(1);
-    let running = Running::new(HttpOptions { idle_timeout, ..HttpOptions::default() });
-    let error = "e".repeat(8 << 10);
-    for part in 0..10 {
-        let update = |number: usize| {
-            format!(r#"{{"job_id":"{part}-{number}","status":"error","error":"{error}"}}"#)
-        };
-        let lines: Vec<String> = (0..100).map(update).collect();
-        running.server.post("", LINES, lines.join("\n")).await.json(200);
-    }
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(4 << 10).unwrap();
-    let mut client = Client(socket.connect(running.address).await.unwrap());
-    client.send("GET /v1/jobs?limit=1000 HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let page_bytes_max = 64 << 20;
+    let running =
+        Running::new(HttpOptions { idle_timeout, page_bytes_max, ..HttpOptions::default() });
+    running.server.fill_with_long_errors().await;
+    let mut client = running.connect_with_small_buffer().await;
+    client.send("GET /v1/jobs?limit=1000 HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     client.0.readable().await.unwrap();
     while running.server.gate.connections().now() > 0 {
         tokio::task::yield_now().await;
@@ -230,7 +254,9 @@ async fn a_request_that_came_in_time_is_answered_however_late_it_is_seen() {
     let (serving, mut client, _stop) = by_hand(&server).await;
     let mut serving = Box::pin(serving);
     assert!(poll_immediate(&mut serving).await.is_none());
-    client.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    client
+        .write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        .unwrap();
     // The process was held up.
     tokio::time::advance(Duration::from_secs(3_600)).await;
     serving.await;
@@ -247,7 +273,7 @@ async fn a_stop_finishes_the_open_request_and_closes_idle_connections() {
     let mut busy = running.connect().await;
     let body = r#"{"job_id":"a","status":"queued"}"#;
     busy.send(&format!(
-        "POST /v1/updates HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+        "POST /v1/updates HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
          expect: 100-continue\r\ncontent-length: {}\r\n\r\n",
         body.len()
     ))
@@ -272,7 +298,7 @@ async fn a_stop_waits_no_longer_than_its_bound() {
     let running = Running::new(HttpOptions { drain_timeout, ..HttpOptions::default() });
     let mut busy = running.connect().await;
     busy.send(
-        "POST /v1/updates HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+        "POST /v1/updates HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
          expect: 100-continue\r\ncontent-length: 9\r\n\r\n",
     )
     .await;
@@ -289,7 +315,7 @@ async fn a_dropped_call_leaves_nothing_behind() {
     let mut client = running.connect().await;
     client
         .send(
-            "POST /v1/updates HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+            "POST /v1/updates HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
              expect: 100-continue\r\ncontent-length: 9\r\n\r\n",
         )
         .await;
