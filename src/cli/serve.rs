@@ -27,6 +27,10 @@ use crate::service::{BackupOptions, Service, ServiceOptions};
 use crate::telemetry;
 use crate::telemetry::logging::{self, Log, LogFormat, LogOptions};
 
+/// Long reads and bodies that are worked on at one time; each may hold a page or a body in memory.
+/// The others wait, at most one for each connection.
+const BLOCKING_THREADS_MAX: usize = 32;
+
 /// Serves until a signal; returns when everything accepted is stored.
 ///
 /// # Errors
@@ -34,14 +38,16 @@ use crate::telemetry::logging::{self, Log, LogFormat, LogOptions};
 /// which not everything is stored.
 pub fn run(args: ServeArgs) -> Result<(), Failure> {
     let layers = Layers::read(&args.config, std::env::vars_os())?;
-    let config = Config::from_layers(&layers)?;
+    let mut config = Config::from_layers(&layers)?;
     let log_file = logging::init(&config.log)?;
     for notice in layers.notices() {
         tracing::warn!(event = telemetry::VARIABLE_IGNORED, "{notice}");
     }
-    open_files::raise_limit(config.http.connections_max);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let log = config.log.clone();
+    let connections_max = open_files::connections_max(config.http.connections_max);
+    config.http.connections_max = connections_max.map_err(|failure| say_once(failure, &log))?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(BLOCKING_THREADS_MAX).build();
     let result = runtime.map_err(Failure::no_runtime)?.block_on(serve(config, log_file));
     result.map_err(|failure| say_once(failure, &log))
 }

@@ -96,8 +96,13 @@ impl Site {
 
     /// Starts a server and waits until it is ready.
     pub fn start(&self) -> Server {
+        self.start_as(self.serve())
+    }
+
+    /// [`start`](Self::start), by a command that ends as [`serve`](Self::serve).
+    pub fn start_as(&self, mut command: Command) -> Server {
         let logged_before = self.log().len();
-        let mut child = self.serve().stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let address = eventually("the server logs its address", || {
             let log = self.log();
             if let Some(status) = child.try_wait().unwrap() {
@@ -142,6 +147,11 @@ impl Server {
         self.url.trim_start_matches("http://")
     }
 
+    /// Its process.
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
     /// Runs a command of the binary against this server, to its end.
     pub fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
@@ -177,7 +187,7 @@ impl Server {
     }
 
     pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        kill_process(self.pid(), signal).unwrap();
     }
 
     /// Waits for the end of the process.
