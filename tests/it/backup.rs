@@ -191,7 +191,7 @@ fn a_restore_says_with_its_exit_code_why_there_is_no_store() {
 /// Reads the head of `GET /v1/backup` and no more.
 fn begin_backup(server: &Server) -> TcpStream {
     let mut connection = TcpStream::connect(server.address()).unwrap();
-    let call = "GET /v1/backup HTTP/1.1\r\nhost: x\r\n\r\n";
+    let call = "GET /v1/backup HTTP/1.1\r\nhost: localhost\r\n\r\n";
     std::io::Write::write_all(&mut connection, call.as_bytes()).unwrap();
     let mut head = [0; 15];
     connection.read_exact(&mut head).unwrap();

@@ -190,11 +190,15 @@ fn idle_half_sent_and_watching_connections_together_do_not_hold_the_stop_beyond_
 fn crowd(server: &Server, has_half_bodies: bool) -> Vec<TcpStream> {
     let mut connections = Vec::new();
     for _ in 0..8 {
-        connections.push(connect(server, "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n", "\r\n\r\n"));
-        let feed =
-            "GET /v1/updates?after=0 HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\n\r\n";
+        connections.push(connect(
+            server,
+            "GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n",
+            "\r\n\r\n",
+        ));
+        let feed = "GET /v1/updates?after=0&format=sse HTTP/1.1\r\nhost: localhost\r\n\r\n";
         connections.push(connect(server, feed, "doc-0"));
-        connections.push(begin_put(server, "PUT /v1/jobs/half HTTP/1.1\r\nhost: x\r\ncont"));
+        connections
+            .push(begin_put(server, "PUT /v1/jobs/half HTTP/1.1\r\nhost: localhost\r\ncont"));
         if has_half_bodies {
             let expecting = format!("{}expect: 100-continue\r\n\r\n", head());
             let mut half_body = connect(server, &expecting, "100 Continue\r\n\r\n");
