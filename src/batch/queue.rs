@@ -192,8 +192,8 @@ impl Queue {
         self.lock().trouble = trouble;
     }
 
-    /// As [`refuse`](Self::refuse), and gives back those who wait for an answer: they are to be told
-    /// that nothing was applied. What nobody waits for stays, as it was accepted.
+    /// As [`refuse`](Self::refuse), and gives back those who wait for an answer, to be told that
+    /// nothing was applied. What nobody waits for stays, as it was accepted.
     pub fn suspend(&self, trouble: StoreError) -> Tickets {
         let mut state = self.lock();
         state.trouble = Some(trouble);

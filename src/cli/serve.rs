@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The first signal begins the stop, wherever the start is; the second ends the process at once.
-//! An end of the writer, by a panic or a failing disk, stops it too. The supervisor is told where it is.
+//! An end of the writer, by a panic or a failing disk, stops it too. The supervisor is told where
+//! it is.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};

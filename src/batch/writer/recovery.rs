@@ -117,7 +117,7 @@ impl Loop {
             if tries >= TRIES_MAX || is_draining || is_bug {
                 return Err(Fatal { source, must_end: may_restart_help });
             }
-            tracing::error!(event = STORE_TROUBLE, error = %source, "It cannot be opened again yet");
+            tracing::error!(event = STORE_TROUBLE, error = %source, "It does not open yet");
             self.writer.queue.refuse(Some(source));
             let now = self.writer.clock.monotonic();
             self.writer.queue.pause(now.saturating_add(TRY_INTERVAL));
