@@ -126,7 +126,7 @@ impl Queue {
         let Fill { updates, bytes, .. } = state.fill;
         let is_full = state.flushes >= self.limits.queue_updates_max;
         let full = is_full.then_some(Refused::Full { updates, bytes });
-        if let Err(refused) = state.admits().and(full.map_or(Ok(()), Err)) {
+        if let Err(refused) = state.takes_flushes().and(full.map_or(Ok(()), Err)) {
             drop(state);
             ticket.void();
             return Err(refused);
@@ -196,12 +196,13 @@ impl Queue {
     /// nothing was applied. What nobody waits for stays, as it was accepted.
     pub fn suspend(&self, trouble: StoreError) -> Tickets {
         let mut state = self.lock();
-        state.trouble = Some(trouble);
+        (state.trouble, state.is_suspended) = (Some(trouble), true);
         state.take_waiters()
     }
 
-    /// Puts requests of a batch that was not written back in front, and the drains behind.
-    pub fn put_back(
+    /// Ends the trouble: puts requests of a batch that was not written back in front, and the
+    /// drains behind.
+    pub fn resume(
         &self,
         requests: Vec<(Request, Option<Ticket<Answer>>)>,
         drains: Vec<Ticket<Drained>>,
@@ -213,6 +214,7 @@ impl Queue {
         });
         let admitted = admitted.collect();
         let mut state = self.lock();
+        (state.trouble, state.is_suspended) = (None, false);
         state.put_back(admitted);
         state.drains += drains.len();
         state.messages.extend(drains.into_iter().map(Message::Drain));

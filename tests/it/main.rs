@@ -20,6 +20,7 @@ mod events;
 mod false_clock;
 mod follow;
 mod format;
+mod full_disk;
 mod http;
 mod import;
 mod kill;

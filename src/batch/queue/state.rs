@@ -34,6 +34,8 @@ pub(super) struct State {
     pub phase: Phase,
     /// Why nothing is admitted for now, though the phase would.
     pub trouble: Option<StoreError>,
+    /// True while the writer takes no batch.
+    pub is_suspended: bool,
     pub drain_updates: usize,
     pub is_poked: bool,
     pub turns: u64,
@@ -89,6 +91,11 @@ impl State {
     pub fn admits(&self) -> Result<(), Refused> {
         self.phase.admits()?;
         self.trouble.clone().map_or(Ok(()), |trouble| Err(Refused::Failed(trouble)))
+    }
+
+    /// Whether somebody may wait for what was admitted before.
+    pub fn takes_flushes(&self) -> Result<(), Refused> {
+        if self.is_suspended { self.admits() } else { self.phase.admits() }
     }
 
     pub fn admit(&mut self, admitted: Admitted) {

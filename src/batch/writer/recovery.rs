@@ -103,6 +103,9 @@ impl Loop {
         behind.fail(Outcome::NotApplied, &source);
         let mut tries = 0;
         loop {
+            // The last try begins after the stop was asked for.
+            let is_last = !self.in_flight.drains.is_empty() || self.writer.queue.is_draining();
+            let next_try_at = self.writer.clock.monotonic().saturating_add(TRY_INTERVAL);
             let ReopenError { source, may_restart_help } = match reopen(store) {
                 Ok(reopened) => {
                     self.resume(reopened);
@@ -112,15 +115,13 @@ impl Loop {
             };
             let is_full = matches!(source, StoreError::Full(_));
             tries += u32::from(!is_full);
-            let is_draining = !self.in_flight.drains.is_empty() || self.writer.queue.is_draining();
             let is_bug = matches!(source, StoreError::Panicked(_));
-            if tries >= TRIES_MAX || is_draining || is_bug {
+            if tries >= TRIES_MAX || is_last || is_bug {
                 return Err(Fatal { source, must_end: may_restart_help });
             }
             tracing::error!(event = STORE_TROUBLE, error = %source, "It does not open yet");
             self.writer.queue.refuse(Some(source));
-            let now = self.writer.clock.monotonic();
-            self.writer.queue.pause(now.saturating_add(TRY_INTERVAL));
+            self.writer.queue.pause(next_try_at);
         }
     }
 
@@ -141,9 +142,8 @@ impl Loop {
         // Whoever asks again has heard the answer of the queue, which stands.
         let tickets = stored.into_iter().filter_map(|(_, ticket)| ticket);
         tickets.for_each(|ticket| ticket.complete(Answer::default()));
-        self.writer.queue.put_back(rest, drains);
         self.is_full = false;
-        self.writer.queue.refuse(None);
+        self.writer.queue.resume(rest, drains);
     }
 }
 

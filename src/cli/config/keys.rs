@@ -223,7 +223,7 @@ keys! {
             "less: more folds; two such tails can exist at a time";
         DISK_RESERVE = "disk_reserve", bytes(MIB, TIB), "256MiB",
             "While less of the disk is free, no update is taken",
-            "at least two tails, the queue and 64MiB: what was accepted must fit; backups leave two";
+            "at least two tails, the queue and 64MiB, for what was taken; backups leave twice it";
         CACHE_BYTES = "cache_bytes", bytes(MIB, TIB), "128MiB",
             "Page cache for the tables",
             "less than the hot part of the tables: reads go to the disk";

@@ -41,6 +41,7 @@ const ANY: &[ProblemCode] = &[
     Draining,
     TooManyConnections,
     StorageFailed,
+    StorageFull,
 ];
 
 /// What a call with a body may meet beside.
@@ -103,8 +104,8 @@ refusals! {
     Feed: Reads = ANY, &[AnswersFull, Gone, TooManyWatchers];
     Pipeline: Reads = ANY, &[AnswersFull], PIPELINE, &[UnknownPipeline];
     Check: Reads = ANY, &[AnswersFull, CheckRunning];
-    Backup: Reads = ANY, &[BackupRunning, StorageFull];
-    Ready: Reads = HEAD, &[Opening, Draining, StorageFailed];
+    Backup: Reads = ANY, &[BackupRunning];
+    Ready: Reads = HEAD, &[Opening, Draining, StorageFailed, StorageFull];
     Alive: Reads = HEAD;
     Always: Reads = HEAD, &[AnswersFull, TooManyConnections];
     Flush: Writes = ANY;
