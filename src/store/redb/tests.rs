@@ -111,32 +111,53 @@ fn no_more_keys_are_kept_than_allowed() {
     assert!(read.check().unwrap().is_clean());
 }
 
+/// Fills the feed in two lives of 20 updates, `pause` apart, and closes the store after each.
+fn fill_feed_twice(options: &StoreOptions, manual: &ManualClock, pause: Duration) {
+    for (from, passed) in [(0, Duration::ZERO), (20, pause)] {
+        let (mut write, read) = open(options);
+        // The process ran for so long, whatever the wall clock says.
+        manual.advance(passed);
+        (from..from + 20).for_each(|number| append(&mut *write, number, NOW));
+        drop(read);
+        write.close().unwrap();
+    }
+}
+
+/// The seqs that the feed still has of those 40, checked for gaps; no job went with the others.
+fn feed_left(feed_bytes_max: u64, feed_age_max: Duration, pause: Duration) -> Vec<u64> {
+    let directory = tempfile::tempdir().unwrap();
+    let manual = ManualClock::default();
+    let clock = Clock::Manual(manual.clone());
+    let options = StoreOptions { feed_bytes_max, feed_age_max, clock, ..options(&directory) };
+    fill_feed_twice(&options, &manual, pause);
+    let (_write, read) = open(&options);
+    let feed = read.feed(0, 100).unwrap();
+    let left: Vec<u64> = feed.operations.iter().map(Operation::seq).collect();
+    assert_eq!(left.first(), Some(&feed.first_held));
+    assert_eq!(left.last(), Some(&40));
+    assert!(left.windows(2).all(|pair| pair[0] + 1 == pair[1]));
+    let report = read.check().unwrap();
+    assert_eq!((report.jobs, &*report.problems), (40, &[][..]));
+    left
+}
+
+const WEEK: Duration = Duration::from_hours(7 * 24);
+
 #[test]
 fn the_feed_is_trimmed_by_size_and_by_age() {
-    for (feed_bytes_max, days) in [(400, 0), (1 << 30, 8)] {
-        let directory = tempfile::tempdir().unwrap();
-        let manual = ManualClock::default();
-        let clock = Clock::Manual(manual.clone());
-        let options = StoreOptions { feed_bytes_max, clock, ..options(&directory) };
-        for from in [0, 20] {
-            let (mut write, read) = open(&options);
-            // The process ran for so long, whatever the wall clock says.
-            manual.advance(Duration::from_hours(days * 24 * from / 20));
-            (from..from + 20).for_each(|number| append(&mut *write, number, NOW));
-            drop(read);
-            write.close().unwrap();
-        }
-        let (_write, read) = open(&options);
-        let feed = read.feed(0, 100).unwrap();
-        let first_held = feed.first_held;
-        let feed: Vec<u64> = feed.operations.iter().map(Operation::seq).collect();
-        assert_eq!(feed.first(), Some(&first_held));
-        assert!(!feed.is_empty() && feed.len() <= 20, "{} changes are left", feed.len());
-        assert_eq!(feed.last(), Some(&40));
-        assert!(feed.windows(2).all(|pair| pair[0] + 1 == pair[1]));
-        let report = read.check().unwrap();
-        assert_eq!((report.jobs, &*report.problems), (40, &[][..]));
-    }
+    let by_size = feed_left(400, WEEK, Duration::ZERO);
+    assert!(by_size.len() <= 20, "{} changes are left", by_size.len());
+    let by_age = feed_left(1 << 30, WEEK, WEEK + Duration::from_hours(24));
+    assert_eq!(by_age, (21..=40).collect::<Vec<u64>>(), "the second life, whole");
+}
+
+/// The control: within both bounds nothing goes, so that each of the above is the work of its own.
+#[test]
+fn a_feed_within_its_size_and_age_keeps_everything() {
+    let whole: Vec<u64> = (1..=40).collect();
+    assert_eq!(feed_left(1 << 30, WEEK, Duration::ZERO), whole);
+    assert_eq!(feed_left(1 << 30, WEEK, WEEK - Duration::from_hours(1)), whole);
+    assert_eq!(feed_left(1 << 30, 2 * WEEK, WEEK + Duration::from_hours(24)), whole);
 }
 
 /// Changes a table behind the store's back.
