@@ -33,10 +33,11 @@ pub const FULL: [Plan; 4] = [
 ];
 
 /// The arms with their names in the report, in the order of the columns' comparisons.
-const ARMS: [(ArmKind, &str); 4] = [
+const ARMS: [(ArmKind, &str); 5] = [
     (ArmKind::Store, "store, `WriteStore::append`"),
     (ArmKind::Service, "service, `submit_blocking`"),
     (ArmKind::RedbAppend, "redb, segment appended"),
+    (ArmKind::RedbAppendTwice, "redb, segment appended in two phases"),
     (ArmKind::File, "plain file, append and fdatasync"),
 ];
 

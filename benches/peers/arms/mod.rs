@@ -70,10 +70,13 @@ pub enum ArmKind {
     SqliteTuned,
     RedbTables,
     RedbAppend,
+    /// As `RedbAppend`, in two phases; not among the peers.
+    RedbAppendTwice,
     File,
 }
 
 impl ArmKind {
+    /// Those that are measured beside each other.
     pub const ALL: [Self; 7] = [
         Self::Store,
         Self::Service,
@@ -93,6 +96,7 @@ impl ArmKind {
             Self::SqliteTuned => "sqlite-tuned",
             Self::RedbTables => "redb-tables",
             Self::RedbAppend => "redb-append",
+            Self::RedbAppendTwice => "redb-append-two-phase",
             Self::File => "file",
         }
     }
@@ -105,7 +109,8 @@ impl ArmKind {
             Self::Sqlite => Box::new(sqlite::SqliteArm::open(directory, sqlite::PLAIN)),
             Self::SqliteTuned => Box::new(sqlite::SqliteArm::open(directory, sqlite::TUNED)),
             Self::RedbTables => Box::new(redb_tables::RedbTablesArm::open(directory)),
-            Self::RedbAppend => Box::new(plain::RedbAppendArm::open(directory)),
+            Self::RedbAppend => Box::new(plain::RedbAppendArm::open(directory, false)),
+            Self::RedbAppendTwice => Box::new(plain::RedbAppendArm::open(directory, true)),
             Self::File => Box::new(plain::FileArm::open(directory)),
         }
     }

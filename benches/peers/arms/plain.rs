@@ -14,12 +14,14 @@ const SEGMENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("segments
 pub struct RedbAppendArm {
     database: Database,
     batch_no: u64,
+    is_two_phase: bool,
 }
 
 impl RedbAppendArm {
-    pub fn open(directory: &Path) -> Self {
+    /// With `is_two_phase`, a damaged last commit is told from a torn one, for one more sync.
+    pub fn open(directory: &Path, is_two_phase: bool) -> Self {
         let database = Database::create(directory.join("segments.redb")).expect("redb opens");
-        Self { database, batch_no: 0 }
+        Self { database, batch_no: 0, is_two_phase }
     }
 }
 
@@ -27,6 +29,7 @@ impl Arm for RedbAppendArm {
     fn append(&mut self, batch: Batch) -> usize {
         let mut txn = self.database.begin_write().expect("redb begins");
         txn.set_durability(Durability::Immediate).expect("no savepoint hinders it");
+        txn.set_two_phase_commit(self.is_two_phase);
         let mut segments = txn.open_table(SEGMENTS).expect("the table opens");
         segments.insert(self.batch_no, &*batch.bytes).expect("redb inserts");
         drop(segments);
