@@ -10,7 +10,7 @@ use super::output::{self, grouped};
 use crate::api::CheckBody;
 use crate::client::Client;
 use crate::service::{Service, ServiceOptions};
-use crate::store::StoreOptions;
+use crate::store::redb::keeping_all;
 
 /// Checks the store of the running server, or the one in `--data-dir`.
 ///
@@ -35,7 +35,8 @@ pub async fn run(args: CheckArgs) -> Result<(), Failure> {
 /// Opens the store as a server would (what a kill left in the journal is replayed), and closes it.
 fn check_directory(directory: &Path) -> Result<CheckBody, Failure> {
     has_store(directory)?;
-    let store = StoreOptions { directory: directory.to_owned(), ..StoreOptions::default() };
+    // The bounds of its server are not known here, and nothing may be trimmed.
+    let store = keeping_all(directory);
     let options = ServiceOptions { store, ..ServiceOptions::default() };
     let service = Service::open(options, Arc::new(|_| ()))?;
     let report = service.check()?;

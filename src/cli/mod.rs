@@ -106,7 +106,10 @@ fn dispatch(command: Command) -> Result<(), Failure> {
 fn ask(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(Failure::no_runtime)?;
-    runtime.block_on(command)
+    let result = runtime.block_on(command);
+    // What blocks on a disk or on a reader of the output does not hold up the end.
+    runtime.shutdown_background();
+    result
 }
 
 fn print_config(args: &ConfigArgs) -> Result<(), Failure> {

@@ -47,9 +47,13 @@ pub fn run(args: ServeArgs) -> Result<(), Failure> {
     let log = config.log.clone();
     let connections_max = open_files::connections_max(config.http.connections_max);
     config.http.connections_max = connections_max.map_err(|failure| say_once(failure, &log))?;
+    config.http.leave_room_beside_watchers();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.enable_all().max_blocking_threads(BLOCKING_THREADS_MAX).build();
-    let result = runtime.map_err(Failure::no_runtime)?.block_on(serve(config, log_file));
+    let runtime = runtime.map_err(Failure::no_runtime)?;
+    let result = runtime.block_on(serve(config, log_file));
+    // Everything is stored; a backup that waits for its disk does not hold up the end.
+    runtime.shutdown_background();
     result.map_err(|failure| say_once(failure, &log))
 }
 

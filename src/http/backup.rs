@@ -9,7 +9,7 @@ use std::io::{self, Read as _};
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
-use axum::http::{HeaderName, Uri};
+use axum::http::{HeaderName, Method, Uri};
 use axum::response::Response;
 use futures_util::stream;
 
@@ -47,7 +47,12 @@ const PIECE_BYTES: usize = 256 << 10;
         refusals::Backup,
     ),
 )]
-pub(super) async fn get(State(gate): State<Gate>, uri: Uri) -> Result<Response, Problem> {
+pub(super) async fn get(
+    State(gate): State<Gate>,
+    method: Method,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    Problem::unless_get(&method)?;
     let service = fresh::readable(&gate, Params::of(&uri)?).await?.clone();
     let Some(copying) = gate.begin_backup() else {
         let detail = "a backup is being made or sent; it takes room, so there is one at a time";

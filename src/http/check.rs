@@ -1,7 +1,7 @@
 //! `GET /v1/check`: compares everything with everything, one check at a time.
 
 use axum::extract::State;
-use axum::http::{StatusCode, Uri};
+use axum::http::{Method, StatusCode, Uri};
 use axum::response::Response;
 
 use super::fresh;
@@ -26,7 +26,12 @@ use crate::api::{CheckBody, ProblemCode};
         refusals::Check,
     ),
 )]
-pub(super) async fn get(State(gate): State<Gate>, uri: Uri) -> Result<Response, Problem> {
+pub(super) async fn get(
+    State(gate): State<Gate>,
+    method: Method,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    Problem::unless_get(&method)?;
     let service = fresh::readable(&gate, Params::of(&uri)?).await?.clone();
     let Some(checking) = gate.begin_check() else {
         let detail = "a check is running; it reads the whole store, so there is one at a time";

@@ -105,11 +105,11 @@ impl Place {
         let (connections, bound) = (gate.connections(), gate.options().connections_max);
         let patience = Arc::new(Patience::new(gate.options()));
         let now = connections.now.fetch_add(1, Ordering::Relaxed) + 1;
-        let is_refused = now > bound.saturating_add(TURNED_AWAY_MAX);
         let mut open = connections.open();
         let is_full = open.staying() >= bound;
-        let made_room = is_full && !is_refused && open.close_longest_idle();
-        let is_served = !is_refused && (!is_full || made_room);
+        let made_room = is_full && open.close_longest_idle();
+        let is_served = !is_full || made_room;
+        let is_refused = !is_served && now > bound.saturating_add(TURNED_AWAY_MAX);
         let number = is_served.then(|| open.add(&patience));
         drop(open);
         if made_room {

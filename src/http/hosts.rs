@@ -62,6 +62,8 @@ impl Hosts {
         }
         match one(headers, ORIGIN)? {
             Some(origin) if !self.may_send(origin, host) => Err(foreign(origin)),
+            // A picture or a script of another site sends no origin, and may cost a whole backup.
+            None if is_embedded(headers) => Err(foreign(b"another site")),
             _ => Ok(()),
         }
     }
@@ -96,6 +98,12 @@ impl Hosts {
         let name = name_of(authority).and_then(|name| std::str::from_utf8(name).ok());
         is_host || name.is_some_and(|name| self.is_allowed(name))
     }
+}
+
+/// True for what a page of another site loads into itself; a link that is followed is not.
+fn is_embedded(headers: &HeaderMap) -> bool {
+    let has = |name: &str, value: &str| headers.get(name).is_some_and(|it| it == value);
+    has("sec-fetch-site", "cross-site") && !has("sec-fetch-mode", "navigate")
 }
 
 /// The one value of a header; `None` if it is absent.

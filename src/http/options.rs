@@ -23,8 +23,7 @@ pub struct HttpOptions {
     pub page_scan_max: usize,
     /// Most connections that are served. For the next one, one that is idle is closed.
     pub connections_max: usize,
-    /// Most streams of the feed, and pages of it that wait. Below `connections_max`, so that
-    /// watchers never keep everybody else out.
+    /// Most streams of the feed, and pages of it that wait.
     pub watchers_max: usize,
     /// Longest wait for the first request of a connection, and for the whole head of a further
     /// one from its first byte on.
@@ -46,6 +45,15 @@ impl HttpOptions {
     }
 }
 
+impl HttpOptions {
+    /// Lowers `watchers_max` so that connections are left for others: an eighth, at most 24.
+    /// Watchers are never idle, so none of them is closed for somebody else.
+    pub fn leave_room_beside_watchers(&mut self) {
+        let others = self.connections_max.div_ceil(8).min(24);
+        self.watchers_max = self.watchers_max.min(self.connections_max - others);
+    }
+}
+
 impl Default for HttpOptions {
     fn default() -> Self {
         Self {
@@ -63,6 +71,20 @@ impl Default for HttpOptions {
             // finds its connection closed on reuse may have to send an update again.
             idle_timeout: Duration::from_secs(120),
             drain_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn watchers_leave_connections_for_others() {
+        for (connections_max, watchers_max) in [(1_024, 1_000), (896, 872), (100, 87), (1, 0)] {
+            let mut options = HttpOptions { connections_max, ..HttpOptions::default() };
+            options.leave_room_beside_watchers();
+            assert_eq!(options.watchers_max, watchers_max);
         }
     }
 }

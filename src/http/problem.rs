@@ -61,6 +61,14 @@ impl Problem {
         if matches!(*method, Method::GET | Method::HEAD) { self } else { self.not_applied() }
     }
 
+    /// Refuses `HEAD`, which axum hands to `GET`, where the answer costs a read of the whole store.
+    pub fn unless_get(method: &Method) -> Result<(), Self> {
+        if method == Method::GET {
+            return Ok(());
+        }
+        Err(Self::new(ProblemCode::MethodNotAllowed, "it costs as much as GET: send that"))
+    }
+
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after_s = Some(seconds);
         self

@@ -1,15 +1,17 @@
 //! Backups: one at once for a caller, and those that a server makes by itself at intervals.
 //!
 //! ```text
-//! due -> lock the directory -> NAME.part, synced -> NAME -> directory synced -> remove the oldest
+//! due -> lock the directory -> a part, synced -> its name -> directory synced -> remove the oldest
 //! ```
 //!
 //! A failure is logged and counted, and tried again; nothing else waits for a backup.
 
+mod name;
+
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Seek as _, Write};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,22 +19,21 @@ use super::{HealthState, Service};
 use crate::model::TimestampMs;
 use crate::store::{BackupError, BackupSummary, Reserved};
 use crate::telemetry::{BACKUP_FAILED, BACKUP_MADE};
+use name::{Name, names, part_of, remove_oldest, remove_parts};
 
 /// After a failure it is tried again that soon, unless the interval is shorter.
 const RETRY_INTERVAL: Duration = Duration::from_secs(600);
-const PREFIX: &str = "jobslate-";
-const SUFFIX: &str = ".backup";
-/// Of a file that is not whole yet.
-const PART_SUFFIX: &str = ".backup.part";
+/// Characters of a store's id in the names of its backups.
+const STORE_CHARS: usize = 12;
 
 /// What backups a server makes by itself.
 #[derive(Clone, Debug)]
 pub struct BackupOptions {
-    /// Made if it is missing. One process at a time makes backups there.
+    /// Made if it is missing. Several stores may have theirs there, one at a time makes one.
     pub directory: PathBuf,
     /// From the end of one backup to the next.
     pub interval: Duration,
-    /// So many are kept, at least one: the newest by the times in their names.
+    /// So many of this store are kept, at least one: those that hold the most.
     pub keep: usize,
 }
 
@@ -99,7 +100,8 @@ impl Service {
     /// backup that is being made then is finished or fails by itself.
     pub async fn run_backups(&self, options: BackupOptions) {
         self.inner.backups.lock().is_scheduled = true;
-        let mut wait = first_wait(&options, self.now());
+        let (_, last_seq) = self.counts();
+        let mut wait = first_wait(&options, &self.backup_name(), self.now(), last_seq);
         loop {
             tokio::time::sleep(wait).await;
             let (service, to) = (self.clone(), options.clone());
@@ -157,19 +159,26 @@ impl Service {
             }
             std::fs::TryLockError::Error(error) => error,
         })?;
-        remove_parts(directory)?;
-        let name = name_of(self.now());
-        let part = Part(directory.join(format!("{name}{PART_SUFFIX}")));
+        let (store, moment) = (self.backup_name(), self.now());
+        remove_parts(directory, &store);
+        let part = Part(directory.join(part_of(&store, moment)));
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part.0)?;
         let mut out = self.reserved(file);
         let summary = self.backup(&mut out)?;
         out.into_file().sync_all()?;
-        let path = directory.join(format!("{name}{SUFFIX}"));
-        std::fs::rename(&part.0, &path)?;
+        let name = Name { store, seq: summary.as_of_seq, moment };
+        std::fs::rename(&part.0, directory.join(name.to_string()))?;
         lock.sync_all()?;
         // Only now that the new one is there to stay.
-        remove_oldest(directory, &name, options.keep)?;
+        remove_oldest(directory, &name, options.keep);
         Ok(summary)
+    }
+
+    /// This store, in the names of its backups.
+    fn backup_name(&self) -> String {
+        let id: Vec<char> = self.store_id().chars().filter(char::is_ascii_alphanumeric).collect();
+        // The end of a UUID is what tells two of one minute apart.
+        id.iter().skip(id.len().saturating_sub(STORE_CHARS)).collect()
     }
 
     fn reserved(&self, file: File) -> Reserved {
@@ -188,65 +197,17 @@ impl Drop for Part {
     }
 }
 
-/// `jobslate-20261125T110203.123Z`: in the order of the names is in the order of the times.
-fn name_of(moment: TimestampMs) -> String {
-    format!("{PREFIX}{}", moment.to_string().replace(['-', ':'], ""))
-}
-
-/// The names of whole backups without their suffix, the oldest first.
-fn names(directory: &Path) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(directory)? {
-        let name = entry?.file_name();
-        let stem = name.to_str().and_then(|name| name.strip_suffix(SUFFIX));
-        names.extend(stem.filter(|stem| moment_of(stem).is_some()).map(str::to_owned));
-    }
-    names.sort_unstable();
-    Ok(names)
-}
-
-/// The moment that a name of [`name_of`] says; `None` for any other name.
-fn moment_of(name: &str) -> Option<TimestampMs> {
-    let (date, time) = name.strip_prefix(PREFIX)?.split_once('T')?;
-    let (year, month, day) = (date.get(..4)?, date.get(4..6)?, date.get(6..)?);
-    let (hour, minute, rest) = (time.get(..2)?, time.get(2..4)?, time.get(4..)?);
-    let text = format!("{year}-{month}-{day}T{hour}:{minute}:{rest}");
-    let moment = TimestampMs::from_rfc3339(&text).ok()?;
-    (name_of(moment) == name).then_some(moment)
-}
-
 /// The time until the first backup of a process: the interval counts from the last one that there
-/// is, so that a process that is started often does not make many.
-fn first_wait(options: &BackupOptions, now: TimestampMs) -> Duration {
-    let newest = names(&options.directory).ok().and_then(|mut names| names.pop());
-    let Some(made_at) = newest.and_then(|name| moment_of(&name)) else { return Duration::ZERO };
-    // One from the future was made by a wrong clock.
-    let age = Duration::from_millis(now.0.saturating_sub(made_at.0));
+/// is of this store, so that a process that is started often does not make many.
+fn first_wait(options: &BackupOptions, store: &str, now: TimestampMs, last_seq: u64) -> Duration {
+    let newest = names(&options.directory, store).ok().and_then(|mut names| names.pop());
+    let Some(newest) = newest else { return Duration::ZERO };
+    let age = Duration::from_millis(now.0.saturating_sub(newest.moment.0));
+    // Where no time passed since then the clock was wrong, or is; then what was written counts.
+    if age.is_zero() && newest.seq != last_seq {
+        return Duration::ZERO;
+    }
     options.interval.saturating_sub(age)
-}
-
-/// What a killed process left.
-fn remove_parts(directory: &Path) -> io::Result<()> {
-    for entry in std::fs::read_dir(directory)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let stem = name.to_str().and_then(|name| name.strip_suffix(PART_SUFFIX));
-        if stem.is_some_and(|stem| moment_of(stem).is_some()) {
-            std::fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-/// Keeps `newest`, whatever the clock said when others were made, and the last of the others.
-fn remove_oldest(directory: &Path, newest: &str, keep: usize) -> io::Result<()> {
-    let mut others = names(directory)?;
-    others.retain(|name| name != newest);
-    let too_many = (others.len() + 1).saturating_sub(keep.max(1));
-    for name in others.iter().take(too_many) {
-        std::fs::remove_file(directory.join(format!("{name}{SUFFIX}")))?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -217,10 +217,12 @@ fn kill_nine_during_a_backup_leaves_no_file_after_the_next_start() {
     std::fs::create_dir(&restoring).unwrap();
     std::fs::write(restoring.join("tables.redb"), "half").unwrap();
     for name in names(backups.path()) {
+        // `jobslate-STORE-TIME-SEQ.backup`, and the part of another backup of the same store.
+        let store = name.split('-').nth(1).unwrap();
+        let left = format!("jobslate-{store}-20251124T150000.000Z.backup.part");
+        std::fs::write(backups.path().join(left), "half").unwrap();
         std::fs::remove_file(backups.path().join(name)).unwrap();
     }
-    let left = backups.path().join("jobslate-20251124T150000.000Z.backup.part");
-    std::fs::write(&left, "half").unwrap();
     let server = site.start();
     assert_eq!(names(&site.data()), ["LOCK", "STORE", "journal.redb", "tables.redb"]);
     let made = eventually("a backup is made", || {

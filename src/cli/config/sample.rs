@@ -31,8 +31,11 @@ fn sample_line(key: &Key) -> String {
         Shape::Kinds => format!("#[{}]\n#ocr-pass = \"running\"\n#parked = \"waiting\"", key.name),
         Shape::Path if key.default.is_empty() => {
             let is_directory = key.name.ends_with("_dir");
-            let example =
-                if is_directory { "/var/backups/jobslate" } else { "/var/log/jobslate.log" };
+            let example = if is_directory {
+                "/var/lib/jobslate-backups"
+            } else {
+                "/var/log/jobslate/jobslate.log"
+            };
             format!("#{} = \"{example}\"", key.name)
         }
         _ => format!("#{} = {}", key.name, toml_value(key, key.default)),

@@ -26,7 +26,7 @@ async fn begin(server: &Server) -> Response {
 
 /// A reserve that the disk has once, and not twice.
 fn most_of_the_disk() -> u64 {
-    let disk = rustix::fs::statvfs(&std::env::temp_dir()).unwrap();
+    let disk = rustix::fs::statvfs(std::env::temp_dir()).unwrap();
     disk.f_bavail * disk.f_frsize / 4 * 3
 }
 

@@ -128,3 +128,28 @@ async fn what_a_form_can_send_is_no_write() {
     }
     assert_eq!(server.get("/v1/counts").await.json(200)["as_of_seq"], 0);
 }
+
+/// A picture in a page of another site sends no `Origin`, and its `Host` is ours.
+#[tokio::test]
+async fn what_another_site_embeds_is_refused_and_a_link_is_followed() {
+    let server = Server::new();
+    let embedded = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors")];
+    for uri in ["/v1/backup", "/v1/check", "/v1/counts", "/v1/jobs/a"] {
+        let answer = server.call(Method::GET, uri, &embedded, "").await;
+        answer.problem(403, "foreign_origin");
+    }
+    let followed = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")];
+    server.call(Method::GET, "/v1/counts", &followed, "").await.json(200);
+    let own = [("sec-fetch-site", "same-origin"), ("sec-fetch-mode", "cors")];
+    server.call(Method::GET, "/v1/counts", &own, "").await.json(200);
+}
+
+#[tokio::test]
+async fn head_costs_no_read_of_the_whole_store() {
+    let server = Server::new();
+    for uri in ["/v1/backup", "/v1/check"] {
+        let answer = server.call(Method::HEAD, uri, &[], "").await;
+        assert_eq!(answer.status, 405, "{uri}");
+    }
+    assert_eq!(server.call(Method::HEAD, "/v1/counts", &[], "").await.status, 200);
+}

@@ -56,9 +56,12 @@ impl Bench {
     }
 }
 
+/// A backup of another store in the same directory.
+const OTHER: &str = "jobslate-000000000000-20251124T160000.000Z-1.backup";
+
 /// A reserve that the disk has once, and not twice.
 fn most_of_the_disk() -> u64 {
-    let disk = rustix::fs::statvfs(&std::env::temp_dir()).unwrap();
+    let disk = rustix::fs::statvfs(std::env::temp_dir()).unwrap();
     disk.f_bavail * disk.f_frsize / 4 * 3
 }
 
@@ -68,23 +71,25 @@ fn the_newest_backups_are_kept_and_nothing_else_is_touched() {
     let options = bench.options(3);
     std::fs::create_dir(&options.directory).unwrap();
     let others =
-        ["jobslate-1.backup", "jobslate-20251124T160000Z.backup", "notes", "x.backup.part"];
+        ["jobslate-1.backup", "jobslate-20251124T160000Z.backup", "notes", "x.backup.part", OTHER];
     for name in others {
         std::fs::write(options.directory.join(name), "not ours").unwrap();
     }
     bench.service.flush_blocking().unwrap();
     // What a process that was killed left.
-    let left = options.directory.join("jobslate-20251124T150000.000Z.backup.part");
+    let store = bench.service.backup_name();
+    let left = options.directory.join(format!("jobslate-{store}-20251124T150000.000Z.backup.part"));
     std::fs::write(&left, "half").unwrap();
     for _ in 0..5 {
         bench.make(3);
         bench.clock.advance(HOUR);
     }
     let mut expected = others.map(str::to_owned).to_vec();
-    expected.extend([18, 19, 20].map(|hour| format!("jobslate-20251124T{hour}0000.000Z.backup")));
+    let of_hour = |hour| format!("jobslate-{store}-20251124T{hour}0000.000Z-1.backup");
+    expected.extend([18, 19, 20].map(of_hour));
     expected.sort_unstable();
     assert_eq!(bench.found(), expected);
-    let newest = File::open(options.directory.join("jobslate-20251124T200000.000Z.backup"));
+    let newest = File::open(options.directory.join(of_hour(20)));
     let summary = verify_backup(io::BufReader::new(newest.unwrap())).unwrap();
     let last = bench.totals().last.unwrap();
     assert_eq!((summary.jobs, summary.as_of_seq), (1, 1));
@@ -93,22 +98,40 @@ fn the_newest_backups_are_kept_and_nothing_else_is_touched() {
 }
 
 #[test]
-fn the_backup_just_made_is_kept_though_the_clock_was_set_back() {
+fn backups_are_told_apart_by_what_they_hold_whatever_the_clock_says() {
     let bench = Bench::new(0);
-    bench.service.flush_blocking().unwrap();
-    for _ in 0..2 {
-        bench.clock.advance(HOUR);
-        bench.make(2);
+    // A clock that jumped forward once: from then on the time of a backup stands still.
+    bench.clock.set_wall(TimestampMs(4_102_444_800_000));
+    bench.report("processing");
+    bench.clock.set_wall(TimestampMs(1_764_000_000_000));
+    let store = bench.service.backup_name();
+    for seq in 3..7 {
+        bench.report("processing");
+        let moment = bench.service.now();
+        let wait = first_wait(&bench.options(3), &store, moment, seq);
+        assert_eq!(wait, Duration::ZERO, "there is none that holds as much");
+        bench.make(3);
+        assert_eq!(first_wait(&bench.options(3), &store, moment, seq), HOUR);
     }
-    bench.clock.set_wall(TimestampMs(1_763_000_000_000));
-    // The time of a backup never goes before the last update.
-    bench.make(2);
-    assert_eq!(
-        bench.found(),
-        ["jobslate-20251124T160000.000Z.backup", "jobslate-20251124T180000.000Z.backup"]
-    );
+    let expected =
+        [4, 5, 6].map(|seq| format!("jobslate-{store}-21000101T000000.000Z-{seq}.backup"));
+    assert_eq!(bench.found(), expected);
     bench.make(1);
-    assert_eq!(bench.found(), ["jobslate-20251124T160000.000Z.backup"]);
+    assert_eq!(bench.found(), expected[2..]);
+}
+
+#[test]
+fn an_old_backup_that_cannot_be_removed_is_no_failure() {
+    let bench = Bench::new(0);
+    bench.make(1);
+    let store = bench.service.backup_name();
+    let stuck = format!("jobslate-{store}-20251124T100000.000Z-0.backup");
+    // No file, so that removing it fails for everybody.
+    std::fs::create_dir(bench.options(1).directory.join(&stuck)).unwrap();
+    bench.report("processing");
+    bench.make(1);
+    assert_eq!(bench.found().len(), 2, "{:?}", bench.found());
+    assert_eq!((bench.totals().made, bench.totals().failed), (2, 0));
 }
 
 #[test]
@@ -148,13 +171,18 @@ fn a_disk_that_is_nearly_full_gets_no_backup_and_keeps_nothing_of_one() {
 fn the_interval_counts_over_restarts() {
     let bench = Bench::new(0);
     let (options, begin) = (bench.options(2), bench.service.now());
-    assert_eq!(first_wait(&options, begin), Duration::ZERO, "there is none yet");
+    let store = bench.service.backup_name();
+    let wait = |at: u64| first_wait(&options, &store, TimestampMs(at), 1);
+    assert_eq!(wait(begin.0), Duration::ZERO, "there is none yet");
+    bench.service.flush_blocking().unwrap();
+    std::fs::create_dir(&options.directory).unwrap();
+    std::fs::write(options.directory.join(OTHER), "of another store").unwrap();
+    assert_eq!(wait(begin.0), Duration::ZERO, "there is none of this store");
     bench.make(2);
-    let later = |ms: u64| TimestampMs(begin.0 + ms);
-    assert_eq!(first_wait(&options, later(0)), HOUR);
-    assert_eq!(first_wait(&options, later(1_000)), HOUR - Duration::from_secs(1));
-    assert_eq!(first_wait(&options, later(4_000_000)), Duration::ZERO);
-    assert_eq!(first_wait(&options, TimestampMs(0)), HOUR, "the clock was set back");
+    assert_eq!(wait(begin.0), HOUR);
+    assert_eq!(wait(begin.0 + 1_000), HOUR - Duration::from_secs(1));
+    assert_eq!(wait(begin.0 + 4_000_000), Duration::ZERO);
+    assert_eq!(wait(0), HOUR, "the clock was set back, and nothing is new");
 }
 
 #[tokio::test(start_paused = true)]

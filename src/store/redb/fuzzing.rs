@@ -82,6 +82,14 @@ pub fn segment(data: &[u8]) {
     });
 }
 
+/// A backup: what is taken says what it holds, and one byte more is not.
+pub fn backup(data: &[u8]) {
+    let Ok(summary) = super::verify_backup(data) else { return };
+    assert_eq!(summary.bytes, data.len() as u64, "all of it is the backup");
+    let longer = [data, b"x"].concat();
+    assert!(super::verify_backup(&*longer).is_err(), "nothing follows a backup");
+}
+
 /// What is in the frame of a block of the feed: segments in a row.
 pub fn feed_block(data: &[u8]) {
     let frame = zstd::bulk::compress(data, 1).expect("memory takes every frame");
@@ -111,9 +119,12 @@ mod tests {
 
     #[test]
     fn the_corpus_of_what_is_on_disk_is_taken() {
-        for (name, target) in
-            [("value", value as fn(&[u8])), ("segment", segment), ("feed_block", feed_block)]
-        {
+        for (name, target) in [
+            ("value", value as fn(&[u8])),
+            ("segment", segment),
+            ("feed_block", feed_block),
+            ("backup", backup),
+        ] {
             corpus(name).iter().for_each(|data| target(data));
         }
     }
