@@ -7,7 +7,7 @@ mod backup;
 mod feed;
 mod jobs;
 
-pub use backup::{BackupArgs, RestoreArgs};
+pub use backup::{BackupArgs, CompactArgs, RestoreArgs};
 pub use feed::{
     ExportArgs, ExportJobsArgs, ExportTarget, ExportUpdatesArgs, ExportWhat, FeedFilterArgs,
     FileFormat, WaitArgs, WatchArgs,
@@ -73,6 +73,7 @@ pub enum Command {
     Check(CheckArgs),
     Backup(BackupArgs),
     Restore(RestoreArgs),
+    Compact(CompactArgs),
     Config(ConfigArgs),
     Completions(CompletionsArgs),
 }

@@ -2,12 +2,13 @@
 //!
 //! [`run`] is the whole program; `main` only hands it the arguments. `serve` joins all rooms and is
 //! the one place where they meet; every other command is a client of a running server, except
-//! `check` and `backup` with `--data-dir`, and `restore`, which open a store that nobody else has
-//! open.
+//! `check` and `backup` with `--data-dir`, `restore` and `compact`, which open a store that nobody
+//! else has open.
 
 mod args;
 mod backup;
 mod check;
+mod compact;
 mod config;
 mod counts;
 mod delete;
@@ -81,6 +82,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Serve(args) => serve::run(args),
         Command::Backup(args) => ask(backup::run(args)),
         Command::Restore(args) => restore::run(args),
+        Command::Compact(args) => compact::run(&args),
         Command::Config(args) => print_config(&args),
         Command::Completions(args) => print_completions(&args),
         Command::Import(args) => ask(import::run(args)),

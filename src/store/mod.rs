@@ -209,6 +209,13 @@ impl KeptAnswer {
     }
 }
 
+/// The length of a file before and after it was compacted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compacted {
+    pub before_bytes: u64,
+    pub after_bytes: u64,
+}
+
 /// What `check` found. Clean if `problems` is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CheckReport {

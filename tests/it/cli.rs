@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::server::{Site, jobslate};
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 22] = [
     "serve",
     "import",
     "set",
@@ -26,6 +26,7 @@ const COMMANDS: [&str; 21] = [
     "check",
     "backup",
     "restore",
+    "compact",
     "config",
     "completions",
 ];

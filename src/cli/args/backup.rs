@@ -1,4 +1,4 @@
-//! The commands that save a store and bring it back.
+//! The commands that save a store, bring it back, and make its files shorter.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -65,6 +65,26 @@ pub struct RestoreArgs {
     /// No progress, and no last line that says what was restored
     #[arg(long, short)]
     pub quiet: bool,
+    /// Print JSON for machines
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Give the disk back what the files of a store no longer use
+///
+/// The server is stopped meanwhile. Files keep the length that they once had; what is free in them
+/// is used for what comes. After the removal of many jobs, or a peak, this makes them as short as
+/// what they hold. It reads both files whole and writes at most about as much; if it is killed, or
+/// the power goes, the store is as good as before, and it may be run again.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  jobslate compact --data-dir /var/lib/jobslate
+Ends with 75 if a server has the store open.")]
+pub struct CompactArgs {
+    /// Directory of a store that is not in use
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: PathBuf,
     /// Print JSON for machines
     #[arg(long)]
     pub json: bool,

@@ -30,12 +30,7 @@ impl Journal {
     /// # Errors
     /// [`StoreError`] if it cannot be read.
     pub fn new(db: Database, trouble: Trouble, trim_segments_max: u64) -> Result<Self, StoreError> {
-        let txn = db.begin_read().map_err(unreadable)?;
-        let segments = txn.open_table(SEGMENTS).map_err(unreadable)?;
-        let first = segments.first().map_err(unreadable)?.map(|(key, _)| batch_no(key.value()));
-        let last = segments.last().map_err(unreadable)?.map(|(key, _)| batch_no(key.value()));
-        let (first, last) = (first.transpose()?.unwrap_or(1), last.transpose()?.unwrap_or(0));
-        drop((segments, txn));
+        let (first, last) = reach(&db)?;
         Ok(Self { db, trouble, first, last, trim_segments_max })
     }
 
@@ -133,6 +128,18 @@ impl Journal {
     pub fn close(self) -> Result<(), StoreError> {
         self.db.close().map_err(unreadable)
     }
+}
+
+/// The first and the last batch that a journal holds; 1 and 0 if it holds none.
+///
+/// # Errors
+/// [`StoreError`] if it cannot be read.
+pub fn reach(db: &Database) -> Result<(u64, u64), StoreError> {
+    let txn = db.begin_read().map_err(unreadable)?;
+    let segments = txn.open_table(SEGMENTS).map_err(unreadable)?;
+    let first = segments.first().map_err(unreadable)?.map(|(key, _)| batch_no(key.value()));
+    let last = segments.last().map_err(unreadable)?.map(|(key, _)| batch_no(key.value()));
+    Ok((first.transpose()?.unwrap_or(1), last.transpose()?.unwrap_or(0)))
 }
 
 fn batch_no(key: &[u8]) -> Result<u64, StoreError> {

@@ -12,6 +12,7 @@ mod age;
 mod backup;
 mod check;
 mod codec;
+mod compact;
 mod directory;
 mod disk;
 mod fold;
@@ -35,6 +36,7 @@ mod timeline;
 mod writer;
 
 pub use backup::{keeping_all, restore, verify_backup};
+pub use compact::compact;
 pub use open::open;
 
 #[cfg(test)]

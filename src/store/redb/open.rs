@@ -75,7 +75,7 @@ fn finish(
     let journal = Journal::new(journal.db, journal.trouble, site.options.trim_segments_max);
     let journal = journal.map_err(|it| closed(&path, it))?;
     let (tables, trouble) = (Arc::new(tables.db), tables.trouble);
-    let mark = agree(directory, &journal, &tables)?;
+    let mark = agree(directory, (journal.first(), journal.last()), &tables)?;
     let tail = restore(directory, &journal, &tables, &site.hooks, mark)?;
     for (name, hold) in [JOURNAL, TABLES].into_iter().zip(&holds) {
         hold.release().map_err(|error| failed(&directory.path_of(name), error))?;
@@ -154,7 +154,7 @@ fn write_identity(txn: &WriteTransaction, store_id: &str) -> Result<(), redb::Er
     Ok(())
 }
 
-fn closed(path: &Path, error: StoreError) -> OpenError {
+pub(super) fn closed(path: &Path, error: StoreError) -> OpenError {
     match error {
         StoreError::Failed(what) | StoreError::Full(what) | StoreError::Panicked(what) => {
             failed(path, what)
@@ -169,14 +169,14 @@ pub(super) fn mark_in(tables: &Database) -> Result<Mark, StoreError> {
     meta.and_then(|meta| mark_of(&meta))
 }
 
-/// How far the tables reach, and that the journal goes on from there.
-fn agree(
+/// How far the tables reach, and that the journal goes on from there: it holds the batches from
+/// `first` to `last`.
+pub(super) fn agree(
     directory: &Directory,
-    journal: &Journal,
-    tables: &Arc<Database>,
+    (first, last): (u64, u64),
+    tables: &Database,
 ) -> Result<Mark, OpenError> {
     let mark = mark_in(tables).map_err(|error| closed(&directory.path_of(TABLES), error))?;
-    let (first, last) = (journal.first(), journal.last());
     if last < mark.batch_no || first > mark.batch_no + 1 {
         let what = format!(
             "it holds the batches {first} to {last}, the tables were folded through {}",
