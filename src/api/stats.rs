@@ -6,13 +6,13 @@
 //!  "batches":{"committed":240,"closed_by":{"waiter":0,"size":238,"interval":2,"flush":0,
 //!             "drain":0},"saved_percent":98.0},
 //!  "commit_ms":{"p50":0.6,"p99":2.1,"max":9.7},"queue":{},"tail":{},"fold":{},"files":{},
-//!  "backups":{},"http":{},"process":{}}
+//!  "backups":{},"scrub":{},"http":{},"process":{}}
 //! ```
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::TimeBody;
+use super::{ScrubBody, TimeBody};
 use crate::service::{BackupTotals, ServiceStats};
 
 /// Everything that is counted.
@@ -28,6 +28,7 @@ pub struct StatsBody {
     pub fold: FoldBody,
     pub files: FilesBody,
     pub backups: BackupsBody,
+    pub scrub: ScrubBody,
     pub http: HttpBody,
     pub process: ProcessBody,
 }
@@ -303,6 +304,7 @@ impl StatsBody {
                 moments_held: store.moments_held,
             },
             backups: BackupsBody::of(&stats.backups),
+            scrub: ScrubBody::of(&stats.scrub),
             http,
             process,
         }

@@ -13,6 +13,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -87,7 +88,8 @@ async fn serve(config: Config, log: Log) -> Result<(), Failure> {
     }));
     let mut run = Run { gate, server, stop: Some(stop), signals, supervisor };
     let all = async {
-        let result = run.all(config.service, config.backups, address).await;
+        let own = OwnWork { backups: config.backups, scrub_interval: config.scrub_interval };
+        let result = run.all(config.service, own, address).await;
         run.end_server().await.and(result)
     };
     tokio::select! {
@@ -110,7 +112,7 @@ impl Run {
     async fn all(
         &mut self,
         options: ServiceOptions,
-        backups: Option<BackupOptions>,
+        own: OwnWork,
         address: SocketAddr,
     ) -> Result<(), Failure> {
         let directory = options.store.directory.clone();
@@ -123,7 +125,7 @@ impl Run {
                 log_ready(address, &directory);
                 self.supervisor.ready(&format!("ready on http://{address}"));
             }
-            self.serve_and_stop(&service, backups, is_stopping).await
+            self.serve_and_stop(&service, own, is_stopping).await
         };
         tokio::select! {
             result = serving => result,
@@ -134,14 +136,15 @@ impl Run {
     async fn serve_and_stop(
         &mut self,
         service: &Service,
-        backups: Option<BackupOptions>,
+        own: OwnWork,
         is_stopping: bool,
     ) -> Result<(), Failure> {
         if !is_stopping {
-            let backups = backups.map(|options| spawn_backups(service, options));
+            let own = own.spawn(service);
             let stopped = self.wait_for_stop(service).await;
-            // One that is being made ends by itself when the store is closed.
-            backups.iter().for_each(JoinHandle::abort);
+            // A backup that is being made ends by itself when the store is closed; so does a step
+            // of the scrub, which nobody hears any more.
+            own.iter().for_each(JoinHandle::abort);
             stopped?;
         }
         self.end_server().await?;
@@ -198,9 +201,21 @@ impl Run {
     }
 }
 
-fn spawn_backups(service: &Service, options: BackupOptions) -> JoinHandle<()> {
-    let service = service.clone();
-    tokio::spawn(async move { service.run_backups(options).await })
+/// What a server does by itself, beside answering.
+struct OwnWork {
+    backups: Option<BackupOptions>,
+    scrub_interval: Duration,
+}
+
+impl OwnWork {
+    fn spawn(self, service: &Service) -> Vec<JoinHandle<()>> {
+        let (of_scrub, of_backups) = (service.clone(), service.clone());
+        let scrub = tokio::spawn(async move { of_scrub.run_scrub(self.scrub_interval).await });
+        let backups = self
+            .backups
+            .map(|options| tokio::spawn(async move { of_backups.run_backups(options).await }));
+        backups.into_iter().chain([scrub]).collect()
+    }
 }
 
 /// Waits for a step of the stop; a signal meanwhile ends the process at once.

@@ -8,7 +8,7 @@ use super::exit::Failure;
 use super::output::{self, grouped};
 use crate::api::{
     BackupsBody, BatchesBody, ClosedByBody, CommitMsBody, FilesBody, FoldBody, HttpBody,
-    IdempotencyBody, ProcessBody, QueueBody, StatsBody, TailBody, UpdatesBody,
+    IdempotencyBody, ProcessBody, QueueBody, ScrubBody, StatsBody, TailBody, UpdatesBody,
 };
 use crate::client::Client;
 
@@ -36,6 +36,7 @@ fn table(stats: &StatsBody) -> Table {
         ("folds", folds(&stats.fold)),
         ("files", files(&stats.files)),
         ("backups", backups(&stats.backups)),
+        ("scrub", scrub(&stats.scrub)),
         ("http", http(&stats.http)),
         ("process", process(&stats.process)),
     ];
@@ -110,6 +111,16 @@ fn folds(fold: &FoldBody) -> String {
         grouped(fold.waits),
         fold.wait_ms,
     )
+}
+
+fn scrub(scrub: &ScrubBody) -> String {
+    let (rounds, problems) = (grouped(scrub.rounds), grouped(scrub.problems));
+    let now = match (scrub.scheduled, scrub.running) {
+        (false, _) => "off".to_owned(),
+        (true, false) => "waiting".to_owned(),
+        (true, true) => format!("{} % of a round", scrub.percent),
+    };
+    format!("{now}; {rounds} rounds, {problems} problems")
 }
 
 fn files(files: &FilesBody) -> String {

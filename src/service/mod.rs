@@ -11,6 +11,7 @@ mod idempotency;
 mod options;
 mod pipelines;
 mod read;
+mod scrub;
 mod stats;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,6 +30,7 @@ pub use backup::{BackupOptions, BackupTotals, LastBackup};
 pub use error::SubmitError;
 pub use options::{HealthState, ServiceOptions};
 pub use pipelines::{PipelineSummary, PipelinesPage};
+pub use scrub::ScrubTotals;
 pub use stats::ServiceStats;
 
 use admission::Admission;
@@ -85,6 +87,7 @@ struct Inner {
     counters: stats::Counters,
     batches: BatchStats,
     backups: backup::Totals,
+    scrub: scrub::Scrub,
     /// Told by the writer after each batch.
     durable: watch::Receiver<u64>,
     pressure: Pressure,
@@ -149,6 +152,7 @@ impl Service {
             counters: stats::Counters::default(),
             batches,
             backups: backup::Totals::default(),
+            scrub: scrub::Scrub::default(),
             durable,
             pressure: Pressure::default(),
             writer: Mutex::new(Some(writer)),
@@ -230,7 +234,8 @@ impl Service {
     pub fn stats(&self) -> ServiceStats {
         let Inner { counters, queue, batches, read, .. } = &*self.inner;
         let backups = self.inner.backups.lock().clone();
-        ServiceStats { backups, ..stats::collect(counters, queue, batches, read.stats()) }
+        let scrub = *self.inner.scrub.lock();
+        ServiceStats { backups, scrub, ..stats::collect(counters, queue, batches, read.stats()) }
     }
 
     /// The configured meaning of statuses, for the kinds in answers.

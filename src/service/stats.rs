@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::BackupTotals;
+use super::{BackupTotals, ScrubTotals};
 use crate::batch::{BatchStats, ClosedBy, Queue};
 use crate::store::StoreStats;
 
@@ -41,6 +41,7 @@ pub struct ServiceStats {
     pub idempotent_reused: u64,
     pub store: StoreStats,
     pub backups: BackupTotals,
+    pub scrub: ScrubTotals,
 }
 
 /// What is counted at the door.
@@ -93,5 +94,6 @@ pub(super) fn collect(
         idempotent_reused: read(&counters.reused),
         store,
         backups: BackupTotals::default(),
+        scrub: ScrubTotals::default(),
     }
 }

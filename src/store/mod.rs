@@ -7,6 +7,7 @@
 
 mod backup;
 mod batch;
+mod care;
 #[cfg(test)]
 mod conformance;
 pub mod memory;
@@ -24,6 +25,7 @@ use crate::model::{
 };
 
 pub use backup::{BackupError, BackupFault, BackupSummary, Reserved, RestoreError};
+pub use care::{CheckReport, Compacted, ScrubPlace, ScrubStep};
 
 /// The write side. Its owner is the one writer thread.
 pub trait WriteStore: Send {
@@ -112,6 +114,16 @@ pub trait ReadStore: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`StoreError`] if it cannot be read; what was found wrong is in the report.
     fn check(&self) -> Result<CheckReport, StoreError>;
+
+    /// One step of a scrub: reads and verifies at most `rows_max` rows from `place` on, of the
+    /// newest moment, which it holds no longer than that. A store in memory has nothing to read.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store is closed; damage is in the step.
+    fn scrub(&self, place: &ScrubPlace, rows_max: usize) -> Result<ScrubStep, StoreError> {
+        let _ = (place, rows_max);
+        Ok(ScrubStep::default())
+    }
 
     /// Writes one moment to `out`, while updates go on. Reads the whole store, and holds on to the
     /// moment until it is done: `out` must be as fast as a disk, never a client.
@@ -206,40 +218,6 @@ impl KeptAnswer {
     /// True once the key may be used for another call.
     pub fn is_expired(&self, now: TimestampMs, age_max: Duration) -> bool {
         u128::from(now.0.saturating_sub(self.at.0)) > age_max.as_millis()
-    }
-}
-
-/// The length of a file before and after it was compacted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Compacted {
-    pub before_bytes: u64,
-    pub after_bytes: u64,
-}
-
-/// What `check` found. Clean if `problems` is empty.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CheckReport {
-    pub jobs: u64,
-    /// Updates in the stored feed and the tail.
-    pub updates: u64,
-    pub last_seq: u64,
-    /// One sentence each; at most 100.
-    pub problems: Vec<String>,
-}
-
-impl CheckReport {
-    pub fn is_clean(&self) -> bool {
-        self.problems.is_empty()
-    }
-
-    /// Notes a problem; after 100 it only says that there are more.
-    pub fn note(&mut self, problem: String) {
-        const PROBLEMS_MAX: usize = 100;
-        if self.problems.len() < PROBLEMS_MAX {
-            self.problems.push(problem);
-        } else if self.problems.len() == PROBLEMS_MAX {
-            self.problems.push("and more".to_owned());
-        }
     }
 }
 

@@ -37,6 +37,10 @@ pub const MERGE_GIVEN_UP: &str = "merge_given_up";
 pub const BACKUP_MADE: &str = "backup_made";
 /// A scheduled backup was not made; it is tried again.
 pub const BACKUP_FAILED: &str = "backup_failed";
+/// A round of the scrub ended.
+pub const SCRUB_DONE: &str = "scrub_done";
+/// The scrub found something that is not what was written.
+pub const SCRUB_PROBLEM: &str = "scrub_problem";
 /// The clean stop is done.
 pub const DRAINED: &str = "drained";
 /// The last handle went away without a drain.

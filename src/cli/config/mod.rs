@@ -28,6 +28,7 @@ pub use sample::{markdown, sample};
 pub use show::{effective_json, effective_toml};
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::http::{Hosts, HttpOptions};
 use crate::model::{Kind, Kinds, Status};
@@ -46,6 +47,8 @@ pub struct Config {
     pub service: ServiceOptions,
     /// `None`: the server makes no backups by itself.
     pub backups: Option<BackupOptions>,
+    /// Zero: there is no scrub.
+    pub scrub_interval: Duration,
     pub log: LogOptions,
 }
 
@@ -61,6 +64,7 @@ impl Config {
             http: http(layers)?,
             service: service(layers)?,
             backups: backups(layers)?,
+            scrub_interval: layers.period(&keys::SCRUB_INTERVAL)?,
             log: log(layers)?,
         })
     }

@@ -29,6 +29,7 @@ mod reader;
 mod reopen;
 mod replay;
 mod schema;
+mod scrub;
 mod site;
 mod snapshot;
 mod tail;

@@ -13,6 +13,7 @@ use super::codec::{decode_feed_block, decode_kept, decode_segment};
 use super::folder::FolderStatus;
 use super::page::page;
 use super::schema::{FEED, KEYS, seq_of};
+use super::scrub;
 use super::site::Site;
 use super::tail::{Appendix, Held, Tail, View, unreadable};
 use super::timeline::timeline;
@@ -21,7 +22,8 @@ use crate::model::{
     TimelineQuery, TimestampMs,
 };
 use crate::store::{
-    BackupError, BackupSummary, CheckReport, KeptAnswer, ReadStore, StoreError, StoreStats,
+    BackupError, BackupSummary, CheckReport, KeptAnswer, ReadStore, ScrubPlace, ScrubStep,
+    StoreError, StoreStats,
 };
 
 /// The shared read side of a store on disk.
@@ -99,6 +101,10 @@ impl ReadStore for RedbReader {
 
     fn check(&self) -> Result<CheckReport, StoreError> {
         check(&self.tail.view()?)
+    }
+
+    fn scrub(&self, place: &ScrubPlace, rows_max: usize) -> Result<ScrubStep, StoreError> {
+        Ok(scrub::step(&self.tail.view()?.snapshot, place, rows_max))
     }
 
     fn backup(

@@ -1,6 +1,7 @@
 //! What is kept for a time, what a check finds, and the races of the folder.
 
 mod compact;
+mod damage;
 mod format;
 mod ids;
 mod machine;

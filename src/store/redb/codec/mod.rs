@@ -85,7 +85,10 @@ fn unseal<'a, T: SchemaRead<'a, Format, Dst = T>>(
     let (body, sum) = bytes
         .split_last_chunk::<CHECKSUM_BYTES>()
         .ok_or_else(|| Broken(format!("{} bytes are too few", bytes.len())))?;
-    if crc32c::crc32c_append(crc32c::crc32c(key), body) != u32::from_le_bytes(*sum) {
+    let is_whole = crc32c::crc32c_append(crc32c::crc32c(key), body) == u32::from_le_bytes(*sum);
+    #[cfg(test)]
+    let is_whole = is_whole || tests::IGNORES_CHECKSUMS.get();
+    if !is_whole {
         return Err(Broken("the checksum does not match".to_owned()));
     }
     match body.split_first() {
@@ -251,4 +254,4 @@ fn kind(number: u8) -> Result<Kind, Broken> {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

@@ -9,7 +9,7 @@ use std::ops::Bound;
 use redb::{Range, ReadableTable, Table};
 
 use crate::store::StoreError;
-use crate::store::redb::codec::{decode_ids, encode_ids};
+use crate::store::redb::codec::{Broken, decode_ids, encode_ids};
 use crate::store::redb::schema::SnapshotTable;
 use crate::store::redb::tail::unreadable;
 
@@ -55,14 +55,35 @@ impl BlockWriter {
 
 /// The slot of an id; `None` if the table does not have it.
 ///
+/// redb verifies no page on the way to a row, so a turned bit there may lead to a wrong one. An id
+/// is missing only if a block before it and one behind it, both whole, say so.
+///
 /// # Errors
-/// [`StoreError`] if the table does not answer, or a block is damaged.
+/// [`StoreError`] if the table does not answer, or a block is damaged or stands where another
+/// should.
 pub fn find(table: &impl ReadableTable<Bytes, Bytes>, id: &str) -> Result<Option<u64>, StoreError> {
     let row = table.range(..=id.as_bytes()).map_err(unreadable)?.next_back();
-    let Some((key, value)) = row.transpose().map_err(unreadable)? else { return Ok(None) };
-    let ids = decode_ids(key.value(), value.value()).map_err(|it| it.at("ids", key.value()))?;
-    let place = ids.binary_search_by_key(&id, |(id, _)| id);
-    Ok(place.ok().and_then(|place| ids.get(place)).map(|(_, slot)| *slot))
+    if let Some((key, value)) = row.transpose().map_err(unreadable)? {
+        let ids = decode_ids(key.value(), value.value()).map_err(|it| it.at("ids", key.value()))?;
+        if let Ok(place) = ids.binary_search_by_key(&id, |(id, _)| id) {
+            return Ok(ids.get(place).map(|(_, slot)| *slot));
+        }
+        if key.value() > id.as_bytes() {
+            return Err(astray(key.value()));
+        }
+    }
+    let next = table.range(id.as_bytes()..).map_err(unreadable)?.next();
+    if let Some((key, value)) = next.transpose().map_err(unreadable)? {
+        decode_ids(key.value(), value.value()).map_err(|it| it.at("ids", key.value()))?;
+        if key.value() <= id.as_bytes() {
+            return Err(astray(key.value()));
+        }
+    }
+    Ok(None)
+}
+
+fn astray(key: &[u8]) -> StoreError {
+    Broken("another block stands where this one should".to_owned()).at("ids", key)
 }
 
 /// Removes an id; false if the table does not have it.

@@ -184,6 +184,19 @@ impl Machine {
         (inner.capacity, inner.reserved) = (bytes, reserved);
     }
 
+    /// Turns bits of one byte of a file, as a disk does that nobody asked to.
+    pub fn flip(&self, file: usize, offset: usize, bits: u8) {
+        let mut inner = self.lock();
+        let mut byte = [0];
+        inner.files[file].read(offset, &mut byte).unwrap();
+        inner.files[file].write(offset, &[byte[0] ^ bits]);
+    }
+
+    /// Bytes that a file has.
+    pub fn length(&self, file: usize) -> usize {
+        self.lock().files[file].length
+    }
+
     /// Bytes that both files have.
     pub fn used(&self) -> usize {
         self.lock().files.iter().map(|it| it.length).sum()
