@@ -184,3 +184,27 @@ fn an_import_reports_its_rejected_lines_and_ends_with_65() {
     assert!(stdout(&output).contains("a b"), "{}", stdout(&output));
     assert_eq!(server.http.get("/v1/counts").ok()["total"], 1);
 }
+
+#[test]
+fn compact_takes_a_stopped_store_alone_and_leaves_it_as_it_was() {
+    let site = Site::new(&[]);
+    let data = site.data();
+    let data = data.to_str().unwrap();
+    assert_exit(&run(&["compact", "--data-dir", data]), 66, "there is no store");
+    let server = site.start();
+    server.http.put("a", "", r#"{"status":"queued"}"#).unwrap();
+    assert_exit(&run(&["compact", "--data-dir", data]), 75, "stop the server first");
+    assert!(server.stop().success());
+    let compacted = run(&["compact", "--data-dir", data, "--json"]);
+    assert_exit(&compacted, 0, "");
+    let lengths: Value = serde_json::from_str(stdout(&compacted)).unwrap();
+    for file in ["journal", "tables"] {
+        let path = site.data().join(format!("{file}.redb"));
+        assert_eq!(lengths[file]["after_bytes"], path.metadata().unwrap().len(), "{lengths}");
+    }
+    assert_exit(&run(&["compact", "--data-dir", data]), 0, "");
+    assert_exit(&run(&["check", "--data-dir", data]), 0, "");
+    let server = site.start();
+    assert_eq!(server.http.get("/v1/jobs/a").status, 200);
+    assert!(server.stop().success());
+}

@@ -12,6 +12,8 @@ use redb::{
     TableDefinition,
 };
 
+use jobslate::store::redb::compact;
+
 use super::super::child::{Child, Task, Then, data};
 use super::{Figure, MIB, StartChild, listen};
 
@@ -39,12 +41,13 @@ pub fn run(
     let journal = allocated(&data.join(JOURNAL));
     // Before redb opens the file, which may change it.
     let folded = allocated(&path);
-    let mut tables = Database::open(&path).expect("redb opens what the store closed");
+    let open = || Database::open(&path).expect("redb opens what the store closed");
+    let tables = open();
     let (kept, feed) = (kept_bytes(&tables), feed_bytes(&tables));
-    while tables.compact().expect("redb compacts") {}
-    let feed_compacted = feed_bytes(&tables);
     drop(tables);
+    compact(&data).expect("the store is closed");
     let compacted = allocated(&path);
+    let feed_compacted = feed_bytes(&open());
     let figure = |name, value| Figure { plan: "disk", name, round, value };
     let mib = |name, bytes: u64| figure(name, bytes as f64 / MIB);
     let ratio = |bytes: u64, feed: u64| (bytes + journal).saturating_sub(feed) as f64 / kept as f64;

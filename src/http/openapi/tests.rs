@@ -198,6 +198,7 @@ fn is_read_as_numbers(name: &str, example: &Value) -> Option<bool> {
         "FoldStats" => "/fold",
         "FilesStats" => "/files",
         "BackupsStats" => "/backups",
+        "ScrubStats" => "/scrub",
         "HttpStats" => "/http",
         "ProcessStats" => "/process",
         _ => return None,

@@ -60,7 +60,8 @@ impl Home {
         assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
         let text = error.to_string();
         assert!(text.contains(file), "{text}");
-        assert!(text.contains("restore") || text.contains("choose"), "the way back: {text}");
+        let ways = ["restore", "choose", "open it with the build"];
+        assert!(ways.iter().any(|way| text.contains(way)), "the way back: {text}");
         assert_eq!(before, self.contents(), "the files are untouched");
         text
     }
@@ -146,6 +147,35 @@ fn a_file_of_another_store_is_refused() {
         std::fs::copy(other.path(name), home.path(name)).unwrap();
         assert!(home.refuses(name).contains("belongs to store"));
     }
+}
+
+#[test]
+fn a_damaged_mark_of_the_store_is_refused() {
+    let other = std::fs::read(Home::with_jobs(1, true).path("STORE")).unwrap();
+    let texts = [vec![], vec![0; other.len()], b"a letter home\n".to_vec(), other];
+    let home = Home::with_jobs(3, true);
+    let whole = std::fs::read(home.path("STORE")).unwrap();
+    // Without its last line break it says the same.
+    let cut = (0..whole.len() - 1).map(|length| whole[..length].to_vec());
+    let flipped = (0..whole.len()).map(|place| {
+        let mut flipped = whole.clone();
+        flipped[place] ^= 0x04;
+        flipped
+    });
+    for text in texts.into_iter().chain(cut).chain(flipped) {
+        std::fs::write(home.path("STORE"), text).unwrap();
+        // A name that is another's is told at the file that has the right one.
+        home.refuses("");
+    }
+    std::fs::write(home.path("STORE"), whole).unwrap();
+    assert_eq!(home.jobs(), 3, "nothing else was touched");
+}
+
+/// The control: a store that is whole is not taken for a refused one.
+#[test]
+#[should_panic(expected = "opens")]
+fn a_whole_store_is_not_refused() {
+    Home::with_jobs(3, true).refuses("STORE");
 }
 
 #[test]
