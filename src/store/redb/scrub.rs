@@ -5,6 +5,7 @@
 //! Keys must rise, so that a damaged page cannot lead the walk in a circle.
 
 use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use redb::{ReadableTableMetadata as _, TableDefinition, TableHandle as _};
 
@@ -73,7 +74,12 @@ const STEP_BYTES_MAX: usize = 1 << 20;
 /// and the next step goes on behind it.
 pub fn step(snapshot: &Snapshot, place: &ScrubPlace, rows_max: usize) -> ScrubStep {
     let mut step = ScrubStep::default();
-    if let Err(problem) = read(snapshot, place, rows_max, &mut step) {
+    let reading = AssertUnwindSafe(|| read(snapshot, place, rows_max, &mut step));
+    // redb cuts a page by what the page says, and panics if that cannot be.
+    let done = catch_unwind(reading).unwrap_or_else(|_| {
+        Err(Broken("a page of this table is damaged".to_owned()).at("tables", &[]))
+    });
+    if let Err(problem) = done {
         step.problems.push(problem.to_string());
         step.next = after(snapshot, place.table);
     }

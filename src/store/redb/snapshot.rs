@@ -5,6 +5,7 @@
 //! the folder opens one after each fold, and readers share it until the next. What a fold frees is
 //! kept for one fold longer by it, and no longer.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use redb::{Database, ReadTransaction, ReadableDatabase, TableDefinition};
@@ -97,7 +98,12 @@ impl Snapshot {
     /// # Errors
     /// As for [`slot`](Self::slot).
     pub fn record(&self, job_id: &JobId) -> Result<Option<Arc<JobRecord>>, StoreError> {
-        self.slot(job_id)?.map(|slot| self.record_at(slot, job_id)).transpose()
+        let look = || self.slot(job_id)?.map(|slot| self.record_at(slot, job_id)).transpose();
+        // redb cuts a page by what the page says, and panics if that cannot be.
+        catch_unwind(AssertUnwindSafe(look)).unwrap_or_else(|_| {
+            let what = "a page on the way to it is damaged".to_owned();
+            Err(Broken(what).at("records", job_id.as_str().as_bytes()))
+        })
     }
 
     /// The record of the job that a run or an index says stands at `slot`.

@@ -72,7 +72,9 @@ pub fn find(table: &impl ReadableTable<Bytes, Bytes>, id: &str) -> Result<Option
             return Err(astray(key.value()));
         }
     }
-    let next = table.range(id.as_bytes()..).map_err(unreadable)?.next();
+    // A block whose first id was removed keeps its key.
+    let behind = (Bound::Excluded(id.as_bytes()), Bound::Unbounded);
+    let next = table.range::<&[u8]>(behind).map_err(unreadable)?.next();
     if let Some((key, value)) = next.transpose().map_err(unreadable)? {
         decode_ids(key.value(), value.value()).map_err(|it| it.at("ids", key.value()))?;
         if key.value() <= id.as_bytes() {
