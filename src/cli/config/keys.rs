@@ -227,7 +227,8 @@ keys! {
         CACHE_BYTES = "cache_bytes", bytes(MIB, TIB), "128MiB",
             "Page cache for the tables",
             "less than the hot part of the tables: reads go to the disk";
-        SCRUB_INTERVAL = "scrub_interval", period(Duration::ZERO, Duration::from_hours(24 * 365)), "7d",
+        SCRUB_INTERVAL = "scrub_interval",
+            period(Duration::ZERO, Duration::from_hours(24 * 365)), "7d",
             "Time from one scrub to the next: all that is stored is read again, slowly",
             "short: more reading; long: damage is found later; 0s: none, a start reads all anyway";
         FEED_AGE_MAX = "feed_age_max", period(MINUTE, Duration::from_hours(24 * 36_500)), "7d",

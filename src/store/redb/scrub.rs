@@ -1,4 +1,5 @@
-//! One step of the scrub: some rows of the tables are read and decoded, whoever asks for them or not.
+//! One step of the scrub: some rows of the tables are read and decoded, also those that nobody asks
+//! for.
 //!
 //! Rows with a checksum say themselves whether they are what was written. Those without one, in the
 //! indexes and the order of age, are compared with what they name; a job must be found by its id.

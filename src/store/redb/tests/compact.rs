@@ -1,5 +1,5 @@
-//! A compaction gives room back, changes no answer, and may be broken off at any moment: by a cut of
-//! the power after each change of the disk, or by a disk that fails.
+//! A compaction gives room back, changes no answer, and may be broken off at any moment: by a cut
+//! of the power after each change of the disk, or by a disk that fails.
 
 use std::sync::Arc;
 

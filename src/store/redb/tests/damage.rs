@@ -1,5 +1,5 @@
-//! The disk turns a byte of the tables under a running store: a job is told right, or not at all, and
-//! the scrub finds what was met.
+//! The disk turns a byte of the tables under a running store: a job is told right, or not at all,
+//! and the scrub finds what was met.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
