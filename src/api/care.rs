@@ -1,10 +1,10 @@
-//! The small answers of the care of a running store: flush, check, scrub, health.
+//! The small answers of the care of a running store: flush, check, scrub, prune, retention, health.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::TimeBody;
-use crate::service::ScrubTotals;
+use crate::service::{Pruned, RetentionTotals, ScrubTotals};
 
 /// The media type of a backup.
 pub const BACKUP_MEDIA_TYPE: &str = "application/octet-stream";
@@ -30,6 +30,65 @@ pub struct CheckBody {
     pub last_seq: u64,
     /// One sentence each; at most 100.
     pub problems: Vec<String>,
+}
+
+/// `{"dry_run":false,"matched":1200,"removed":1200,"changed":0,"more":false,"updated_before":null}`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Prune, examples(json!({
+    "dry_run": false, "matched": 1200, "removed": 1199, "changed": 1, "more": false,
+    "updated_before": "2025-10-25T16:00:00.123Z",
+})))]
+pub struct PruneBody {
+    /// True if the jobs were only counted.
+    pub dry_run: bool,
+    /// Jobs that the call means.
+    pub matched: u64,
+    /// Jobs that are gone for good.
+    pub removed: u64,
+    /// Jobs that changed before they could be removed, and stay.
+    pub changed: u64,
+    /// True if there may be more: `limit` was reached, or the server stops. Send it again.
+    pub more: bool,
+    /// What `older_than` and `updated_before` came to; `null` if neither was given.
+    #[schema(required)]
+    pub updated_before: Option<TimeBody>,
+}
+
+impl PruneBody {
+    /// What a prune, or the count before one, came to.
+    pub fn of(pruned: &Pruned, dry_run: bool) -> Self {
+        let Pruned { matched, removed, changed, more, updated_before } = *pruned;
+        let updated_before = updated_before.map(TimeBody);
+        Self { dry_run, matched, removed, changed, more, updated_before }
+    }
+}
+
+/// The jobs that the server removes by itself because they are old or many.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = RetentionStats, examples(json!({
+    "on": true, "runs": 144, "failed": 0, "last_at": "2025-11-24T16:00:00.123Z",
+    "removed_last": 12, "removed": 3957,
+})))]
+pub struct RetentionBody {
+    /// True if it removes any: a key `retain_..._for` or `retain_..._max` is set.
+    pub on: bool,
+    /// Rounds, and how many of them the store failed.
+    pub runs: u64,
+    pub failed: u64,
+    /// When the last round ended; `null` if there was none since the start.
+    #[schema(required)]
+    pub last_at: Option<TimeBody>,
+    /// Jobs that the last round removed, and all rounds.
+    pub removed_last: u64,
+    pub removed: u64,
+}
+
+impl RetentionBody {
+    /// What was done since the start of the process.
+    pub fn of(totals: &RetentionTotals) -> Self {
+        let RetentionTotals { is_on, runs, failed, last_at, removed_last, removed } = *totals;
+        Self { on: is_on, runs, failed, last_at: last_at.map(TimeBody), removed_last, removed }
+    }
 }
 
 /// `{"status":"alive"}` or `{"status":"ready"}`; a server that is not ready answers a problem.

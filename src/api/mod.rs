@@ -25,7 +25,9 @@ mod update;
 pub(crate) mod words;
 
 pub use answer::{AnswerBody, QueuedBody, RejectionBody};
-pub use care::{BACKUP_MEDIA_TYPE, CheckBody, FlushBody, HealthBody, ScrubBody};
+pub use care::{
+    BACKUP_MEDIA_TYPE, CheckBody, FlushBody, HealthBody, PruneBody, RetentionBody, ScrubBody,
+};
 pub use counts::{CountsBody, PipelineCountsBody};
 pub use csv::{entries_csv, jobs_csv};
 pub use feed::{FeedBody, FeedEntryBody};

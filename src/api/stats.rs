@@ -6,13 +6,13 @@
 //!  "batches":{"committed":240,"closed_by":{"waiter":0,"size":238,"interval":2,"flush":0,
 //!             "drain":0},"saved_percent":98.0},
 //!  "commit_ms":{"p50":0.6,"p99":2.1,"max":9.7},"queue":{},"tail":{},"fold":{},"files":{},
-//!  "backups":{},"scrub":{},"http":{},"process":{}}
+//!  "backups":{},"scrub":{},"retention":{},"http":{},"process":{}}
 //! ```
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{ScrubBody, TimeBody};
+use super::{RetentionBody, ScrubBody, TimeBody};
 use crate::service::{BackupTotals, ServiceStats};
 
 /// Everything that is counted.
@@ -29,6 +29,7 @@ pub struct StatsBody {
     pub files: FilesBody,
     pub backups: BackupsBody,
     pub scrub: ScrubBody,
+    pub retention: RetentionBody,
     pub http: HttpBody,
     pub process: ProcessBody,
 }
@@ -305,6 +306,7 @@ impl StatsBody {
             },
             backups: BackupsBody::of(&stats.backups),
             scrub: ScrubBody::of(&stats.scrub),
+            retention: RetentionBody::of(&stats.retention),
             http,
             process,
         }

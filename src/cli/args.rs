@@ -6,6 +6,7 @@
 mod backup;
 mod feed;
 mod jobs;
+mod prune;
 
 pub use backup::{BackupArgs, CompactArgs, RestoreArgs};
 pub use feed::{
@@ -16,6 +17,7 @@ pub use jobs::{
     CountsArgs, DeleteArgs, ExpectArgs, GetArgs, HistoryArgs, JobFilterArgs, ListArgs, LookupArgs,
     PipelinesArgs, SetArgs,
 };
+pub use prune::{PruneArgs, PruneFilterArgs};
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -62,6 +64,7 @@ pub enum Command {
     History(HistoryArgs),
     Lookup(LookupArgs),
     Delete(DeleteArgs),
+    Prune(PruneArgs),
     Wait(WaitArgs),
     Watch(WatchArgs),
     Counts(CountsArgs),

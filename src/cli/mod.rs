@@ -25,6 +25,7 @@ mod open_files;
 mod output;
 mod pipelines;
 mod progress;
+mod prune;
 mod restore;
 mod retry;
 mod serve;
@@ -92,6 +93,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::History(args) => ask(history::run(args)),
         Command::Lookup(args) => ask(lookup::run(args)),
         Command::Delete(args) => ask(delete::run(args)),
+        Command::Prune(args) => ask(prune::run(args)),
         Command::Wait(args) => ask(wait::run(args)),
         Command::Watch(args) => ask(watch::run(args)),
         Command::Counts(args) => ask(counts::run(args)),

@@ -25,7 +25,7 @@ use super::open_files;
 use super::signals::{self, Signals};
 use super::supervisor::Supervisor;
 use crate::http::{self, Gate};
-use crate::service::{BackupOptions, Service, ServiceOptions};
+use crate::service::{BackupOptions, RetentionOptions, Service, ServiceOptions};
 use crate::telemetry;
 use crate::telemetry::logging::{self, Log, LogFormat, LogOptions};
 
@@ -87,9 +87,13 @@ async fn serve(config: Config, log: Log) -> Result<(), Failure> {
         let _ = stopped.await;
     }));
     let mut run = Run { gate, server, stop: Some(stop), signals, supervisor };
+    let care = Care {
+        backups: config.backups,
+        retention: config.retention,
+        scrub_interval: config.scrub_interval,
+    };
     let all = async {
-        let own = OwnWork { backups: config.backups, scrub_interval: config.scrub_interval };
-        let result = run.all(config.service, own, address).await;
+        let result = run.all(config.service, care, address).await;
         run.end_server().await.and(result)
     };
     tokio::select! {
@@ -112,7 +116,7 @@ impl Run {
     async fn all(
         &mut self,
         options: ServiceOptions,
-        own: OwnWork,
+        care: Care,
         address: SocketAddr,
     ) -> Result<(), Failure> {
         let directory = options.store.directory.clone();
@@ -125,7 +129,7 @@ impl Run {
                 log_ready(address, &directory);
                 self.supervisor.ready(&format!("ready on http://{address}"));
             }
-            self.serve_and_stop(&service, own, is_stopping).await
+            self.serve_and_stop(&service, care, is_stopping).await
         };
         tokio::select! {
             result = serving => result,
@@ -136,15 +140,15 @@ impl Run {
     async fn serve_and_stop(
         &mut self,
         service: &Service,
-        own: OwnWork,
+        care: Care,
         is_stopping: bool,
     ) -> Result<(), Failure> {
         if !is_stopping {
-            let own = own.spawn(service);
+            let tasks = care.spawn(service);
             let stopped = self.wait_for_stop(service).await;
             // A backup that is being made ends by itself when the store is closed; so does a step
-            // of the scrub, which nobody hears any more.
-            own.iter().for_each(JoinHandle::abort);
+            // of the scrub. What retention asked for is done or refused.
+            tasks.iter().for_each(JoinHandle::abort);
             stopped?;
         }
         self.end_server().await?;
@@ -202,19 +206,23 @@ impl Run {
 }
 
 /// What a server does by itself, beside answering.
-struct OwnWork {
+struct Care {
     backups: Option<BackupOptions>,
+    retention: RetentionOptions,
     scrub_interval: Duration,
 }
 
-impl OwnWork {
+impl Care {
     fn spawn(self, service: &Service) -> Vec<JoinHandle<()>> {
-        let (of_scrub, of_backups) = (service.clone(), service.clone());
-        let scrub = tokio::spawn(async move { of_scrub.run_scrub(self.scrub_interval).await });
-        let backups = self
-            .backups
-            .map(|options| tokio::spawn(async move { of_backups.run_backups(options).await }));
-        backups.into_iter().chain([scrub]).collect()
+        let Self { backups, retention, scrub_interval } = self;
+        let backups = backups.map(|options| {
+            let service = service.clone();
+            tokio::spawn(async move { service.run_backups(options).await })
+        });
+        let (of_scrub, of_retention) = (service.clone(), service.clone());
+        let scrub = tokio::spawn(async move { of_scrub.run_scrub(scrub_interval).await });
+        let retention = tokio::spawn(async move { of_retention.run_retention(retention).await });
+        backups.into_iter().chain([scrub, retention]).collect()
     }
 }
 

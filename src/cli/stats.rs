@@ -8,7 +8,8 @@ use super::exit::Failure;
 use super::output::{self, grouped};
 use crate::api::{
     BackupsBody, BatchesBody, ClosedByBody, CommitMsBody, FilesBody, FoldBody, HttpBody,
-    IdempotencyBody, ProcessBody, QueueBody, ScrubBody, StatsBody, TailBody, UpdatesBody,
+    IdempotencyBody, ProcessBody, QueueBody, RetentionBody, ScrubBody, StatsBody, TailBody,
+    UpdatesBody,
 };
 use crate::client::Client;
 
@@ -37,6 +38,7 @@ fn table(stats: &StatsBody) -> Table {
         ("files", files(&stats.files)),
         ("backups", backups(&stats.backups)),
         ("scrub", scrub(&stats.scrub)),
+        ("retention", retention(&stats.retention)),
         ("http", http(&stats.http)),
         ("process", process(&stats.process)),
     ];
@@ -145,6 +147,17 @@ fn backups(backups: &BackupsBody) -> String {
     let (made, failed) = (grouped(backups.made), grouped(backups.failed));
     let now = if backups.failing { "; FAILING" } else { "" };
     format!("{made} made, {failed} failed, {last}{now}")
+}
+
+fn retention(retention: &RetentionBody) -> String {
+    if !retention.on {
+        return "off; see --retain-succeeded-for of serve".to_owned();
+    }
+    let last = retention.last_at.as_ref();
+    let last = last.map_or_else(|| "none yet".to_owned(), |at| format!("last {}", at.0));
+    let (removed, of_last) = (grouped(retention.removed), grouped(retention.removed_last));
+    let (runs, failed) = (grouped(retention.runs), grouped(retention.failed));
+    format!("{removed} jobs removed, {of_last} of them last; {runs} runs, {failed} failed, {last}")
 }
 
 fn http(http: &HttpBody) -> String {

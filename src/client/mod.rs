@@ -14,7 +14,7 @@ mod watch;
 
 pub use backoff::{Backoff, chance};
 pub use error::{ClientError, Problem};
-pub use query::{FeedQuery, ListQuery};
+pub use query::{FeedQuery, ListQuery, PruneQuery};
 pub use watch::{Watch, WatchOptions, Watched};
 
 use std::time::Duration;
@@ -24,7 +24,7 @@ use reqwest::{Method, RequestBuilder, Url};
 use crate::api::{
     AnswerBody, BACKUP_MEDIA_TYPE, CheckBody, CountsBody, ExpectBody, FeedBody, FlushBody,
     HealthBody, HistoryBody, IdText, JobBody, ListBody, LookupBody, LookupRequestBody,
-    PipelineBody, PipelinesBody, QueuedBody, StatsBody, TimelineBody, UpdateBody,
+    PipelineBody, PipelinesBody, PruneBody, QueuedBody, StatsBody, TimelineBody, UpdateBody,
 };
 use crate::model::TimestampMs;
 use exchange::{Exchange, Stream};
@@ -294,6 +294,18 @@ impl Client {
     pub async fn flush(&self) -> Result<FlushBody, ClientError> {
         let call = self.exchange.call(Method::POST, &["v1", "flush"], &[]).timeout(ANSWER_TIMEOUT);
         self.exchange.answer(call).await?.json()
+    }
+
+    /// Removes jobs, or counts them, for which the whole store may be read. May be sent again.
+    ///
+    /// # Errors
+    /// [`ClientError`]: some may have been removed.
+    pub async fn prune(&self, query: &PruneQuery, dry_run: bool) -> Result<PruneBody, ClientError> {
+        let mut pairs = query.pairs();
+        pairs.push(("dry_run", dry_run.to_string()));
+        let call = self.exchange.call(Method::POST, &["v1", "prune"], &pairs);
+        let timeout = if dry_run { CHECK_TIMEOUT } else { ANSWER_TIMEOUT };
+        self.exchange.answer(call.timeout(timeout)).await?.json()
     }
 
     /// Compares everything in the store with everything; may take minutes.

@@ -27,6 +27,24 @@ pub struct ListQuery {
     pub cursor: Option<String>,
 }
 
+/// Which jobs a prune removes; at least one part beside the limit must be given.
+#[derive(Clone, Debug, Default)]
+pub struct PruneQuery {
+    /// Any of these; empty means any.
+    pub statuses: Vec<String>,
+    /// Any of these; empty means any finished one, unless `statuses` names some.
+    pub kinds: Vec<Kind>,
+    pub pipeline: Option<String>,
+    /// Not changed since this moment.
+    pub updated_before: Option<TimestampMs>,
+    /// Not changed for this long, in time that a server ran.
+    pub older_than: Option<Duration>,
+    /// So many stay, the last changed ones.
+    pub keep: Option<usize>,
+    /// Most jobs that one call removes; the server's default if `None`.
+    pub limit: Option<u64>,
+}
+
 /// Which entries of the feed; an empty query wants all.
 #[derive(Clone, Debug, Default)]
 pub struct FeedQuery {
@@ -54,6 +72,20 @@ impl ListQuery {
             ("order", self.order.map(|order| order.as_str().to_owned())),
             ("limit", self.limit.map(|limit| limit.to_string())),
             ("cursor", self.cursor.clone()),
+        ])
+    }
+}
+
+impl PruneQuery {
+    pub(super) fn pairs(&self) -> Pairs {
+        given([
+            ("status", words(&self.statuses)),
+            ("kind", kinds(&self.kinds)),
+            ("pipeline", self.pipeline.clone()),
+            ("updated_before", self.updated_before.map(|at| at.to_string())),
+            ("older_than", self.older_than.map(duration)),
+            ("keep", self.keep.map(|keep| keep.to_string())),
+            ("limit", self.limit.map(|limit| limit.to_string())),
         ])
     }
 }

@@ -36,6 +36,7 @@ mod path;
 mod patience;
 mod pipelines;
 mod problem;
+mod prune;
 mod query;
 mod reply;
 mod server;
@@ -86,6 +87,7 @@ fn routes() -> OpenApiRouter<Gate> {
         .routes(routes!(pipelines::put).layer(guard_writes()))
         .routes(routes!(pipelines::get))
         .routes(routes!(flush::post))
+        .routes(routes!(prune::post).layer(guard_writes()))
         .routes(routes!(stats::get))
         .routes(routes!(check::get))
         .routes(routes!(backup::get))

@@ -91,9 +91,18 @@ impl Params {
         range: RangeInclusive<usize>,
         default: usize,
     ) -> Result<usize, Problem> {
-        let Some(text) = self.one(name)? else { return Ok(default) };
+        Ok(self.optional_number(name, range)?.unwrap_or(default))
+    }
+
+    /// A number within `range`, if it is given.
+    pub fn optional_number(
+        &mut self,
+        name: &str,
+        range: RangeInclusive<usize>,
+    ) -> Result<Option<usize>, Problem> {
+        let Some(text) = self.one(name)? else { return Ok(None) };
         let number = text.parse().ok().filter(|number| range.contains(number));
-        number.ok_or_else(|| {
+        number.map(Some).ok_or_else(|| {
             let (least, most) = (range.start(), range.end());
             invalid(format!("{name} is {:?}; use {least} to {most}", shown(&text)))
         })

@@ -77,6 +77,20 @@ impl Counts {
             .sum()
     }
 
+    /// Jobs with a status that passes, of one pipeline or of all.
+    pub fn with_status(
+        &self,
+        pipeline: Option<&PipelineName>,
+        passes: impl Fn(Status) -> bool,
+    ) -> u64 {
+        let statuses = match pipeline {
+            None => Some(&self.by_status),
+            Some(pipeline) => self.by_pipeline.get(pipeline),
+        };
+        let passing = statuses.into_iter().flatten().filter(|(status, _)| passes(**status));
+        passing.map(|(_, jobs)| jobs).sum()
+    }
+
     pub fn total(&self) -> u64 {
         self.by_status.values().sum()
     }

@@ -47,3 +47,8 @@ pub const EXPECTED_TOTAL_MAX: u64 = 1_000_000_000_000;
 /// Largest page of the feed, in updates, and the page when the caller names none.
 pub const PAGE_UPDATES_MAX: usize = 1_000;
 pub const PAGE_UPDATES_DEFAULT: usize = 200;
+/// Jobs that one call of a prune removes at most.
+pub const PRUNE_JOBS_MAX: usize = 100_000;
+pub const PRUNE_JOBS_DEFAULT: usize = 10_000;
+/// Most jobs that a prune may be told to keep: more than a store holds.
+pub const PRUNE_KEEP_MAX: usize = 1_000_000_000;

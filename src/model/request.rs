@@ -7,6 +7,8 @@ use super::update::Update;
 
 /// What a command weighs in the queue: its longest name and the room of the struct.
 const COMMAND_BYTES: usize = 512;
+/// What a removal of many weighs beside the id, for each.
+const REMOVAL_BYTES: usize = 64;
 
 /// When a call returns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,6 +42,9 @@ pub struct Request {
 pub enum Command {
     /// Remove a job.
     Remove(JobId),
+    /// Remove those of these jobs whose last change still is the one with this seq. The others
+    /// stay, and that is no rejection: how many were removed is what was applied.
+    RemoveUnchanged(Vec<(JobId, u64)>),
     /// Expect so many jobs of a pipeline to finish; `None`: expect nothing any more.
     Expect { pipeline: PipelineName, total: Option<u64> },
 }
@@ -50,9 +55,9 @@ impl Request {
         Self { command: Some(command), ..Self::default() }
     }
 
-    /// How many operations it may come to: its updates, or its command.
+    /// How many operations it may come to: its updates, or those of its command.
     pub fn operations(&self) -> usize {
-        self.updates.len() + usize::from(self.command.is_some())
+        self.updates.len() + self.command.as_ref().map_or(0, Command::operations)
     }
 
     /// A durable request of these updates.
@@ -70,10 +75,29 @@ impl Request {
     /// What the request weighs in the queue, in bytes.
     pub fn weight_bytes(&self) -> usize {
         let updates = self.updates.iter().map(|(_, update)| update.weight_bytes());
-        let command = self.command.as_ref().map_or(0, |_| COMMAND_BYTES);
+        let command = self.command.as_ref().map_or(0, Command::weight_bytes);
         updates.sum::<usize>()
             + command
             + self.idempotency.as_ref().map_or(0, |key| key.key.len() + 64)
+    }
+}
+
+impl Command {
+    /// How many operations it may come to.
+    pub fn operations(&self) -> usize {
+        match self {
+            Self::Remove(_) | Self::Expect { .. } => 1,
+            Self::RemoveUnchanged(jobs) => jobs.len(),
+        }
+    }
+
+    fn weight_bytes(&self) -> usize {
+        match self {
+            Self::Remove(_) | Self::Expect { .. } => COMMAND_BYTES,
+            Self::RemoveUnchanged(jobs) => {
+                jobs.iter().map(|(job_id, _)| job_id.as_str().len() + REMOVAL_BYTES).sum()
+            }
+        }
     }
 }
 

@@ -10,7 +10,9 @@ mod error;
 mod idempotency;
 mod options;
 mod pipelines;
+mod prune;
 mod read;
+mod retention;
 mod scrub;
 mod stats;
 
@@ -30,6 +32,8 @@ pub use backup::{BackupOptions, BackupTotals, LastBackup};
 pub use error::SubmitError;
 pub use options::{HealthState, ServiceOptions};
 pub use pipelines::{PipelineSummary, PipelinesPage};
+pub use prune::{Prune, Pruned};
+pub use retention::{Keep, RetentionOptions, RetentionTotals};
 pub use scrub::ScrubTotals;
 pub use stats::ServiceStats;
 
@@ -88,6 +92,9 @@ struct Inner {
     batches: BatchStats,
     backups: backup::Totals,
     scrub: scrub::Scrub,
+    retention: retention::Totals,
+    /// Held by who removes many jobs, for one request at a time.
+    pruning: tokio::sync::Mutex<()>,
     /// Told by the writer after each batch.
     durable: watch::Receiver<u64>,
     pressure: Pressure,
@@ -153,6 +160,8 @@ impl Service {
             batches,
             backups: backup::Totals::default(),
             scrub: scrub::Scrub::default(),
+            retention: retention::Totals::default(),
+            pruning: tokio::sync::Mutex::default(),
             durable,
             pressure: Pressure::default(),
             writer: Mutex::new(Some(writer)),
@@ -235,7 +244,9 @@ impl Service {
         let Inner { counters, queue, batches, read, .. } = &*self.inner;
         let backups = self.inner.backups.lock().clone();
         let scrub = *self.inner.scrub.lock();
-        ServiceStats { backups, scrub, ..stats::collect(counters, queue, batches, read.stats()) }
+        let retention = *self.inner.retention.lock();
+        let numbers = stats::collect(counters, queue, batches, read.stats());
+        ServiceStats { backups, scrub, retention, ..numbers }
     }
 
     /// The configured meaning of statuses, for the kinds in answers.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{BackupTotals, ScrubTotals};
+use super::{BackupTotals, RetentionTotals, ScrubTotals};
 use crate::batch::{BatchStats, ClosedBy, Queue};
 use crate::store::StoreStats;
 
@@ -42,6 +42,7 @@ pub struct ServiceStats {
     pub store: StoreStats,
     pub backups: BackupTotals,
     pub scrub: ScrubTotals,
+    pub retention: RetentionTotals,
 }
 
 /// What is counted at the door.
@@ -95,5 +96,6 @@ pub(super) fn collect(
         store,
         backups: BackupTotals::default(),
         scrub: ScrubTotals::default(),
+        retention: RetentionTotals::default(),
     }
 }

@@ -181,12 +181,18 @@ fn request() -> impl Strategy<Value = Request> {
         let job_id = JobId::parse(&format!("job-{job}")).expect("an id");
         Request::of_command(Command::Remove(job_id))
     });
+    let seen = proptest::collection::vec((0..12_u8, 1..60_u64), 1..6);
+    let unchanged = seen.prop_map(|seen| {
+        let job_id = |job: u8| JobId::parse(&format!("job-{job}")).expect("an id");
+        let jobs = seen.into_iter().map(|(job, seq)| (job_id(job), seq)).collect();
+        Request::of_command(Command::RemoveUnchanged(jobs))
+    });
     let totals = proptest::option::weighted(0.9, 1..8_u64);
     let expectation = (0..3_usize, totals).prop_map(|(pipeline, total)| {
         let pipeline = PipelineName::parse(["a", "b", "default"][pipeline]).expect("a pipeline");
         Request::of_command(Command::Expect { pipeline, total })
     });
-    prop_oneof![10 => updates, 1 => removal, 1 => expectation]
+    prop_oneof![10 => updates, 1 => removal, 2 => unchanged, 1 => expectation]
 }
 
 fn step() -> impl Strategy<Value = Step> {

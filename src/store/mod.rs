@@ -89,6 +89,12 @@ pub trait ReadStore: Send + Sync + std::fmt::Debug {
     /// When the last batch became durable; it never goes back.
     fn updated_at(&self) -> TimestampMs;
 
+    /// The present moment for the ages of jobs, given the wall clock: one that counts the time
+    /// that processes ran, so that no jump of the clock makes a job old. 0 before the first batch.
+    fn now_of_ages(&self, wall: TimestampMs) -> TimestampMs {
+        wall
+    }
+
     /// The operations after seq `after`, in order: about `limit` of them, as a batch is read whole.
     /// If `after` is below the first seq held less one, the page begins at the first held.
     ///

@@ -41,6 +41,10 @@ pub const BACKUP_FAILED: &str = "backup_failed";
 pub const SCRUB_DONE: &str = "scrub_done";
 /// The scrub found something that is not what was written.
 pub const SCRUB_PROBLEM: &str = "scrub_problem";
+/// A round of retention is over.
+pub const RETENTION_DONE: &str = "retention_done";
+/// A round of retention met an error of the store; the next one tries again.
+pub const RETENTION_FAILED: &str = "retention_failed";
 /// The clean stop is done.
 pub const DRAINED: &str = "drained";
 /// The last handle went away without a drain.

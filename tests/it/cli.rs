@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::server::{Site, jobslate};
 
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 23] = [
     "serve",
     "import",
     "set",
@@ -15,6 +15,7 @@ const COMMANDS: [&str; 22] = [
     "history",
     "lookup",
     "delete",
+    "prune",
     "wait",
     "watch",
     "counts",

@@ -29,6 +29,7 @@ mod model;
 mod monitors;
 mod open_files;
 mod papers;
+mod prune;
 mod queries;
 mod random;
 mod retry;

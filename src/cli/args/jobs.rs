@@ -286,7 +286,7 @@ fn order() -> impl TypedValueParser<Value = Order> {
 }
 
 /// A moment: RFC 3339, Unix milliseconds, or a duration back from now.
-fn moment(text: &str) -> Result<TimestampMs, String> {
+pub(super) fn moment(text: &str) -> Result<TimestampMs, String> {
     moment_from(text, Clock::System.wall())
 }
 

@@ -129,6 +129,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
+const LONGEST: Duration = Duration::from_hours(24 * 36_500);
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -231,7 +232,7 @@ keys! {
             period(Duration::ZERO, Duration::from_hours(24 * 365)), "7d",
             "Time from one scrub to the next: all that is stored is read again, slowly",
             "short: more reading; long: damage is found later; 0s: none, a start reads all anyway";
-        FEED_AGE_MAX = "feed_age_max", period(MINUTE, Duration::from_hours(24 * 36_500)), "7d",
+        FEED_AGE_MAX = "feed_age_max", period(MINUTE, LONGEST), "7d",
             "Oldest update that the feed keeps, in time that a server ran",
             "long: a larger file; short: a follower that was away has to start anew";
         FEED_BYTES_MAX = "feed_bytes_max", bytes(MIB, 1024 * TIB), "1GiB",
@@ -250,6 +251,29 @@ keys! {
             period(SECOND, Duration::from_hours(24 * 3_650)), "24h",
             "How long an idempotency key is remembered",
             "short: a late retry may count twice; long: a larger file";
+    }
+    "Retention" {
+        RETAIN_SUCCEEDED_FOR = "retain_succeeded_for", period(Duration::ZERO, LONGEST), "0s",
+            "How long a succeeded job stays after its last change, in time that a server ran",
+            "0s: for ever; removed jobs are gone, but for what feed and backups still hold";
+        RETAIN_FAILED_FOR = "retain_failed_for", period(Duration::ZERO, LONGEST), "0s",
+            "How long a failed job stays after its last change, in time that a server ran",
+            "as retain_succeeded_for";
+        RETAIN_CANCELLED_FOR = "retain_cancelled_for", period(Duration::ZERO, LONGEST), "0s",
+            "How long a cancelled job stays after its last change, in time that a server ran",
+            "as retain_succeeded_for";
+        RETAIN_SUCCEEDED_MAX = "retain_succeeded_max", count(0, 1_000_000_000), "0",
+            "Most succeeded jobs that stay; the longest unchanged go first",
+            "0: all; of this and retain_succeeded_for each holds by itself";
+        RETAIN_FAILED_MAX = "retain_failed_max", count(0, 1_000_000_000), "0",
+            "Most failed jobs that stay; the longest unchanged go first",
+            "as retain_succeeded_max";
+        RETAIN_CANCELLED_MAX = "retain_cancelled_max", count(0, 1_000_000_000), "0",
+            "Most cancelled jobs that stay; the longest unchanged go first",
+            "as retain_succeeded_max";
+        RETENTION_INTERVAL = "retention_interval", period(SECOND, DAY), "10m",
+            "Time from one look for jobs to remove to the next",
+            "short: few at a time; long: many at a time, in requests of at most 500";
     }
     "Backups" {
         BACKUP_DIR = "backup_dir", Shape::Path, "",

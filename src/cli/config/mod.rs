@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use crate::http::{Hosts, HttpOptions};
 use crate::model::{Kind, Kinds, Status};
-use crate::service::{BackupOptions, ServiceOptions};
+use crate::service::{BackupOptions, Keep, RetentionOptions, ServiceOptions};
 use crate::store::StoreOptions;
 use crate::telemetry::logging::{self, LogFormat, LogOptions};
 use error::Assigned;
@@ -49,6 +49,7 @@ pub struct Config {
     pub backups: Option<BackupOptions>,
     /// Zero: there is no scrub.
     pub scrub_interval: Duration,
+    pub retention: RetentionOptions,
     pub log: LogOptions,
 }
 
@@ -65,6 +66,7 @@ impl Config {
             service: service(layers)?,
             backups: backups(layers)?,
             scrub_interval: layers.period(&keys::SCRUB_INTERVAL)?,
+            retention: retention(layers)?,
             log: log(layers)?,
         })
     }
@@ -149,6 +151,18 @@ fn backups(layers: &Layers) -> Result<Option<BackupOptions>, ConfigError> {
     let keep = layers.count(&keys::BACKUP_KEEP)?;
     let directory = layers.path(&keys::BACKUP_DIR);
     Ok(directory.map(|directory| BackupOptions { directory, interval, keep }))
+}
+
+fn retention(layers: &Layers) -> Result<RetentionOptions, ConfigError> {
+    let keep = |age: &'static Key, jobs_max: &'static Key| -> Result<Keep, ConfigError> {
+        Ok(Keep { age: layers.period(age)?, jobs_max: layers.count(jobs_max)? as u64 })
+    };
+    Ok(RetentionOptions {
+        succeeded: keep(&keys::RETAIN_SUCCEEDED_FOR, &keys::RETAIN_SUCCEEDED_MAX)?,
+        failed: keep(&keys::RETAIN_FAILED_FOR, &keys::RETAIN_FAILED_MAX)?,
+        cancelled: keep(&keys::RETAIN_CANCELLED_FOR, &keys::RETAIN_CANCELLED_MAX)?,
+        interval: layers.period(&keys::RETENTION_INTERVAL)?,
+    })
 }
 
 fn kinds(layers: &Layers) -> Result<Kinds, ConfigError> {

@@ -26,8 +26,9 @@ async fn a_panic_of_the_writer_is_told_to_its_callers_and_ends_the_process_with_
     let supervisor = Supervisor::default();
     let mut run = Run { gate, server, stop: Some(stop), signals, supervisor };
     let serving = service.clone();
-    let nothing = OwnWork { backups: None, scrub_interval: Duration::ZERO };
-    let serving = tokio::spawn(async move { run.serve_and_stop(&serving, nothing, false).await });
+    let retention = RetentionOptions::default();
+    let care = Care { backups: None, retention, scrub_interval: Duration::ZERO };
+    let serving = tokio::spawn(async move { run.serve_and_stop(&serving, care, false).await });
 
     let call = || Request::new(vec![Update::status("a", "queued").unwrap()]);
     service.submit(call()).await.unwrap();

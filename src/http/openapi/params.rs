@@ -13,6 +13,7 @@ use crate::api::words;
 use crate::model::limits::{
     IDEMPOTENCY_KEY_BYTES_MAX, JOB_ID_BYTES_MAX, PAGE_JOBS_DEFAULT, PAGE_JOBS_MAX,
     PAGE_PIPELINES_DEFAULT, PAGE_PIPELINES_MAX, PAGE_UPDATES_DEFAULT, PAGE_UPDATES_MAX,
+    PRUNE_JOBS_DEFAULT, PRUNE_JOBS_MAX, PRUNE_KEEP_MAX,
 };
 
 macro_rules! params {
@@ -87,6 +88,39 @@ params! {
             .description(Some("Most jobs on the page.")),
         query("cursor", ObjectBuilder::new().schema_type(Type::String))
             .description(Some("`next` of the page before, under the same filters."));
+    /// Which jobs a prune removes.
+    Prune =
+        any_of("status", words::SentStatus::schema())
+            .description(Some("Jobs with any of these; repeated, or with commas between.")),
+        any_of("kind", words::Kind::schema())
+            .description(Some(
+                "Jobs with any of these; repeated, or with commas between. Without `kind` and \
+                 `status`: jobs that are finished.",
+            )),
+        query("pipeline", words::PipelineName::schema())
+            .description(Some("Jobs of this pipeline.")),
+        query("updated_before", words::SentTime::schema())
+            .description(Some("Jobs last changed before this moment, by `updated_at`.")),
+        query("older_than", duration("^[0-9]{1,6}(ms|s|m|h|d)$", "30d"))
+            .description(Some(
+                "Jobs that have not changed for so long, in time that a server ran: no jump of \
+                 its clock makes a job old.",
+            )),
+        query("keep", ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(1))
+            .maximum(Some(PRUNE_KEEP_MAX)))
+            .description(Some(
+                "So many stay of those with these kinds, statuses and pipeline: the last changed \
+                 ones, however old.",
+            )),
+        query("limit", limit(PRUNE_JOBS_MAX, PRUNE_JOBS_DEFAULT))
+            .description(Some(
+                "Most jobs that this call removes, the longest unchanged first. `dry_run` counts \
+                 them all.",
+            )),
+        query("dry_run", flag())
+            .description(Some("`true`: counts the jobs and removes none."));
     /// In which form a list is answered.
     JobFormat = query("format", one_of(&["json", "ndjson", "csv"]))
         .description(Some(FORMAT));

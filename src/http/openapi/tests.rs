@@ -12,8 +12,8 @@ use crate::api::{
     AnswerBody, AtBody, CheckBody, CountsBody, ExpectBody, FeedBody, FeedEntryBody, FlushBody,
     HealthBody, HistoryBody, JobBody, ListBody, LookupBody, LookupRequestBody, OutcomeBody,
     PipelineBody, PipelineCountsBody, PipelineJobBody, PipelinesBody, ProblemBody, ProblemCode,
-    QueuedBody, RejectionBody, StatsBody, TimeBody, TimelineBody, TimelineStepBody, TransitionBody,
-    read_update, read_update_of,
+    PruneBody, QueuedBody, RejectionBody, StatsBody, TimeBody, TimelineBody, TimelineStepBody,
+    TransitionBody, read_update, read_update_of,
 };
 use crate::http::{Gate, HttpOptions, app};
 use crate::model::{JobId, Kind, PipelineName, RejectionCode, Status};
@@ -161,6 +161,7 @@ fn is_read(name: &str, example: &Value) -> Option<bool> {
         "Pipelines" => is::<PipelinesBody<'static>>(example),
         "Problem" => is::<ProblemBody<'static>>(example),
         "ProblemName" => ProblemCode::parse(text).is_some(),
+        "Prune" => is::<PruneBody>(example),
         "Queued" => is::<QueuedBody<'static>>(example),
         "Refused" => is::<ProblemBody<'static>>(example) && is::<AnswerBody<'static>>(example),
         "Rejection" => is::<RejectionBody<'static>>(example),
@@ -199,6 +200,7 @@ fn is_read_as_numbers(name: &str, example: &Value) -> Option<bool> {
         "FilesStats" => "/files",
         "BackupsStats" => "/backups",
         "ScrubStats" => "/scrub",
+        "RetentionStats" => "/retention",
         "HttpStats" => "/http",
         "ProcessStats" => "/process",
         _ => return None,

@@ -8,6 +8,7 @@ mod hosts;
 mod jobs;
 mod lists;
 mod pipelines;
+mod prune;
 mod queries;
 mod server;
 mod smuggling;

@@ -19,24 +19,28 @@ where
         command: &Command,
         now: TimestampMs,
     ) -> Result<Option<Rejection>, StoreError> {
-        let decided = match command {
-            Command::Remove(job_id) => self.remove(job_id, now)?,
-            Command::Expect { pipeline, total } => self.expect(pipeline, *total, now),
+        let (job_id, decided) = match command {
+            Command::Remove(job_id) => (Some(job_id), self.remove(job_id, now)?),
+            Command::Expect { pipeline, total } => (None, self.expect(pipeline, *total, now)),
+            Command::RemoveUnchanged(jobs) => {
+                for (job_id, seq) in jobs {
+                    self.remove_unchanged(job_id, *seq, now)?;
+                }
+                return Ok(None);
+            }
         };
         Ok(match decided {
             Ok(operation) => {
-                self.operations.push(Some(operation));
-                self.mergeable.push(false);
+                self.push(operation);
                 None
             }
-            Err((code, detail)) => {
-                let job_id = match command {
-                    Command::Remove(job_id) => Some(job_id.as_str()),
-                    Command::Expect { .. } => None,
-                };
-                Some(Rejection::new(0, job_id, code, detail))
-            }
+            Err((code, detail)) => Some(Rejection::new(0, job_id.map(JobId::as_str), code, detail)),
         })
+    }
+
+    fn push(&mut self, operation: Operation) {
+        self.operations.push(Some(operation));
+        self.mergeable.push(false);
     }
 
     fn remove(
@@ -48,19 +52,42 @@ where
             Ok(place) => place,
             Err(refused) => return Ok(Err(refused)),
         };
-        let seq = self.next_seq();
-        let Some(record) = self.slot(place).now.take() else {
+        Ok(self.take(place, now).ok_or_else(|| {
             let detail = format!("no job {:?} to remove", job_id.as_str());
-            return Ok(Err((RejectionCode::UnknownJob, detail)));
-        };
-        Ok(Ok(Operation::Removal(Removal {
+            (RejectionCode::UnknownJob, detail)
+        }))
+    }
+
+    /// Removes a job that is as its remover saw it: what changed it since, be it in this batch,
+    /// spoke for it. A damaged one stays too, for `check` to find.
+    fn remove_unchanged(
+        &mut self,
+        job_id: &JobId,
+        seen_seq: u64,
+        now: TimestampMs,
+    ) -> Result<(), StoreError> {
+        let Ok(place) = self.open_slot(job_id)? else { return Ok(()) };
+        let is_unchanged = self.slot(place).now.as_ref().is_some_and(|it| it.seq == seen_seq);
+        if is_unchanged && let Some(operation) = self.take(place, now) {
+            self.push(operation);
+        }
+        Ok(())
+    }
+
+    /// The removal of the job in a slot; `None` if there is none.
+    fn take(&mut self, place: usize, now: TimestampMs) -> Option<Operation> {
+        let seq = self.next_seq();
+        let slot = self.slot(place);
+        let record = slot.now.take()?;
+        let job_id = slot.job_id.clone();
+        Some(Operation::Removal(Removal {
             seq,
-            job_id: job_id.clone(),
+            job_id,
             at: now,
             status: record.status,
             kind: self.ground.kinds.kind(record.status),
             pipeline: record.pipeline.clone(),
-        })))
+        }))
     }
 
     fn expect(

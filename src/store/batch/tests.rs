@@ -182,3 +182,43 @@ fn a_heartbeat_that_names_its_pipeline_is_not_merged() {
     let decided = decided(&[Request::new(updates)]);
     assert_eq!((decided.answers[0].applied, decided.answers[0].merged), (4, 0));
 }
+
+#[test]
+fn only_a_job_that_is_as_it_was_seen_is_removed_and_the_others_are_no_error() {
+    let jobs = ["a", "b", "c", "d"].map(|name| status(name, "completed"));
+    let first = decided(&[Request::new(jobs.to_vec())]);
+    let seen = |name: &str, seq| (JobId::parse(name).unwrap(), seq);
+    // `b` changes in the same batch, `c` did before, `d` is damaged, `e` is gone.
+    let seen = [seen("a", 101), seen("b", 102), seen("c", 99), seen("d", 104), seen("e", 105)];
+    let removal = Request::of_command(crate::model::Command::RemoveUnchanged(seen.to_vec()));
+    assert_eq!(removal.operations(), 5);
+    let requests = [Request::new(vec![status("b", "processing")]), removal];
+    let (kinds, counts) = (Kinds::default(), Counts::default());
+    let ground = Ground {
+        kinds: &kinds,
+        counts: &counts,
+        expectations: &Expectations::default(),
+        pipelines_max: 10,
+        statuses_max: 10,
+        last_seq: 104,
+        now: NOW,
+        updated_at: NOW,
+    };
+    let decided = decide(&requests, &ground, |job_id| match job_id.as_str() {
+        "d" => Err(StoreError::CorruptRecord {
+            table: "records",
+            key: "d".into(),
+            what: "a bit".into(),
+        }),
+        name => {
+            Ok(first.records.iter().find(|it| it.0.as_str() == name).and_then(|it| it.1.clone()))
+        }
+    });
+    let decided = decided.unwrap();
+    let answers: Vec<_> = decided.answers.iter().map(|it| (it.applied, it.rejected)).collect();
+    assert_eq!(answers, [(1, 0), (1, 0)]);
+    assert_eq!(record(&decided, "a"), None);
+    assert_eq!(record(&decided, "b").unwrap().status.as_str(), "processing");
+    assert_eq!(decided.answers[1].seqs, Some((106, 106)));
+    assert_eq!(decided.records.len(), 2, "nothing else was touched");
+}

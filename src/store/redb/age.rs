@@ -35,6 +35,11 @@ impl AgeClock {
         self.begin.get_or_init(|| (at, self.clock.monotonic()));
     }
 
+    /// The present time of this clock; `None` before the beginning.
+    pub fn begun(&self) -> Option<TimestampMs> {
+        self.begin.get().map(|_| self.now(TimestampMs::default()))
+    }
+
     /// The time for stamps and for comparing ages: `wall` before the beginning, then as the clock
     /// moved on.
     pub fn now(&self, wall: TimestampMs) -> TimestampMs {

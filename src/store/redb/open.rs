@@ -82,7 +82,10 @@ fn finish(
     }
     let (tail, age) = (Arc::new(tail), Arc::new(AgeClock::new(site.options.clock.clone())));
     let newest = tail.view().and_then(|view| newest(&view));
-    if let Some(newest) = newest.map_err(|it| closed(&directory.path_of(TABLES), it))? {
+    let newest = newest.map_err(|it| closed(&directory.path_of(TABLES), it))?;
+    // A process that was killed before its first fold left no stamp, but jobs.
+    let last_batch = Some(tail.updated_at()).filter(|at| *at > TimestampMs::default());
+    if let Some(newest) = newest.or(last_batch) {
         age.begin(newest);
     }
     let work = FoldWork { tables, tail: tail.clone(), site: site.clone(), age: age.clone() };

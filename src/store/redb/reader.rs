@@ -68,6 +68,10 @@ impl ReadStore for RedbReader {
         self.tail.updated_at()
     }
 
+    fn now_of_ages(&self, _wall: TimestampMs) -> TimestampMs {
+        self.age.begun().unwrap_or_default()
+    }
+
     fn feed(&self, after: u64, limit: usize) -> Result<FeedPage, StoreError> {
         let view = self.tail.view()?;
         let mut operations = Vec::new();
