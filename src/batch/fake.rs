@@ -58,6 +58,8 @@ pub(crate) struct State {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum End {
     FailAt(usize),
+    /// From this append on, also after it was opened again.
+    FailFrom(usize),
     PanicAt(usize),
     FailMaintain,
     FailClose,
@@ -121,6 +123,7 @@ impl Fake {
         drop(state);
         match end {
             Some(End::FailAt(at)) if at == appends => Err(failed("no sync")),
+            Some(End::FailFrom(from)) if from <= appends => Err(failed("no sync")),
             Some(End::PanicAt(at)) if at == appends => {
                 // A panic that prints nothing: some tests make thousands.
                 std::panic::resume_unwind(Box::new("the fake store was told to"))
@@ -176,7 +179,9 @@ impl WriteStore for Write {
         let (is_open, has_batch) = next.unwrap_or_else(|| (Err(bug()), false));
         match is_open {
             Ok(()) => {
-                state.end = None;
+                if !matches!(state.end, Some(End::FailFrom(_))) {
+                    state.end = None;
+                }
                 Ok(Reopened { durable_seq, has_batch })
             }
             Err(source) => Err(ReopenError { source, may_restart_help: !state.is_of_tables }),

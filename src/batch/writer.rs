@@ -28,7 +28,7 @@ const MAINTAIN_GAP: Duration = Duration::from_millis(5);
 
 mod recovery;
 
-use recovery::InFlight;
+use recovery::{InFlight, Tries};
 
 /// What the writer thread owns, besides the store.
 #[derive(Debug)]
@@ -50,6 +50,7 @@ struct Loop {
     in_flight: InFlight,
     /// True while there is too little room on the disk.
     is_full: bool,
+    tries: Tries,
 }
 
 impl Writer {
@@ -80,7 +81,8 @@ impl Writer {
     fn run(self, mut store: Box<dyn WriteStore>) {
         let queue = Arc::clone(&self.queue);
         let (log, in_flight) = (BatchLog::default(), InFlight::default());
-        let mut work = Loop { writer: self, log, in_flight, is_full: false };
+        let mut work =
+            Loop { writer: self, log, in_flight, is_full: false, tries: Tries::default() };
         let served = work.serve(store.as_mut());
         work.log.write_rest();
         match served {

@@ -18,7 +18,7 @@ mod spine;
 fn the_spine_benchmark_fills_its_table() {
     let directory = tempfile::tempdir().unwrap();
     let report = spine::run(&spine::SMALL, directory.path());
-    assert_eq!(figures(&report).len(), 4 * 7, "{report}");
+    assert_eq!(figures(&report).len(), 5 * 7, "{report}");
 }
 
 #[test]

@@ -71,6 +71,7 @@ pub enum ArmKind {
     RedbTables,
     RedbAppend,
     /// As `RedbAppend`, in two phases; not among the peers.
+    #[allow(dead_code, reason = "the spine alone measures it")]
     RedbAppendTwice,
     File,
 }

@@ -24,6 +24,27 @@ const TRIES_MAX: u32 = 3;
 /// Between two of these tries.
 const TRY_INTERVAL: Duration = Duration::from_secs(10);
 
+/// A store that has worked for so long since it was opened again has failed anew, not still.
+const STEADY_AFTER: Duration = Duration::from_secs(60);
+
+/// How often the store was opened again in one trouble.
+#[derive(Debug, Default)]
+pub(super) struct Tries {
+    count: u32,
+    last_at: Option<Duration>,
+}
+
+impl Tries {
+    /// When the next may be made, for a failure at `now`.
+    fn next_at(&mut self, now: Duration) -> Duration {
+        let last_at = self.last_at.filter(|at| now < at.saturating_add(STEADY_AFTER));
+        if last_at.is_none() {
+            self.count = 0;
+        }
+        last_at.map_or(now, |at| at.saturating_add(TRY_INTERVAL))
+    }
+}
+
 /// A request, and who is to be told.
 type Owed = (Request, Option<Ticket<Answer>>);
 
@@ -101,27 +122,41 @@ impl Loop {
         );
         self.in_flight.fail_waiters(&source);
         behind.fail(Outcome::NotApplied, &source);
-        let mut tries = 0;
+        self.try_to_reopen(store, source)
+    }
+
+    /// Opens the store again. One that opens and fails again soon is tried no oftener than one
+    /// that does not open.
+    fn try_to_reopen(
+        &mut self,
+        store: &mut dyn WriteStore,
+        source: StoreError,
+    ) -> Result<(), Fatal> {
+        let (mut source, mut must_end) = (source, true);
         loop {
+            let next_at = self.tries.next_at(self.writer.clock.monotonic());
+            if self.tries.count >= TRIES_MAX {
+                return Err(Fatal { source, must_end });
+            }
+            self.writer.queue.pause(next_at);
             // The last try begins after the stop was asked for.
             let is_last = !self.in_flight.drains.is_empty() || self.writer.queue.is_draining();
-            let next_try_at = self.writer.clock.monotonic().saturating_add(TRY_INTERVAL);
-            let ReopenError { source, may_restart_help } = match reopen(store) {
+            self.tries.last_at = Some(self.writer.clock.monotonic());
+            let error = match reopen(store) {
                 Ok(reopened) => {
+                    self.tries.count += 1;
                     self.resume(reopened);
                     return Ok(());
                 }
                 Err(error) => error,
             };
-            let is_full = matches!(source, StoreError::Full(_));
-            tries += u32::from(!is_full);
-            let is_bug = matches!(source, StoreError::Panicked(_));
-            if tries >= TRIES_MAX || is_last || is_bug {
-                return Err(Fatal { source, must_end: may_restart_help });
+            (source, must_end) = (error.source, error.may_restart_help);
+            self.tries.count += u32::from(!matches!(source, StoreError::Full(_)));
+            if is_last || matches!(source, StoreError::Panicked(_)) {
+                return Err(Fatal { source, must_end });
             }
             tracing::error!(event = STORE_TROUBLE, error = %source, "It does not open yet");
-            self.writer.queue.refuse(Some(source));
-            self.writer.queue.pause(next_try_at);
+            self.writer.queue.refuse(Some(source.clone()));
         }
     }
 

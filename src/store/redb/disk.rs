@@ -71,11 +71,7 @@ impl Trouble {
 
     fn watch<T>(&self, result: io::Result<T>) -> io::Result<T> {
         result.inspect_err(|error| {
-            let what = error.to_string();
-            self.note(match error.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full(what),
-                _ => StoreError::Failed(what),
-            });
+            self.note(refused(error));
         })
     }
 
@@ -85,6 +81,15 @@ impl Trouble {
             None => Ok(()),
             Some(cause) => Err(io::Error::other(format!("fenced off: {cause}"))),
         }
+    }
+}
+
+/// What the system refused.
+pub fn refused(error: &io::Error) -> StoreError {
+    let what = error.to_string();
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full(what),
+        _ => StoreError::Failed(what),
     }
 }
 

@@ -114,9 +114,11 @@ impl Folder {
     /// # Errors
     /// If the system gives no thread; the failure stays.
     pub fn restart(&mut self, work: FoldWork, mark: Mark) -> std::io::Result<()> {
+        // The tables have it, whether a thread can be had or not.
+        self.shared.lock().mark = mark;
         self.spawn(work)?;
         let mut state = self.shared.lock();
-        (state.failure, state.is_busy, state.mark) = (None, false, mark);
+        (state.failure, state.is_busy) = (None, false);
         Ok(())
     }
 

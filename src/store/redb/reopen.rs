@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use super::directory::{JOURNAL, TABLES};
+use super::disk::refused;
 use super::folder::FoldWork;
 use super::journal::Journal;
 use super::open::mark_in;
@@ -33,7 +34,10 @@ impl RedbWriter {
         let before = self.journal.last();
         if let Some(failure) = self.journal_failure() {
             self.journal.trouble().note(failure);
-            self.reopen_journal().map_err(of_journal)?;
+            self.reopen_journal().map_err(|(source, is_short)| {
+                // What a shorter journal lacks this process still has, and the next would not.
+                ReopenError { source, may_restart_help: !is_short }
+            })?;
         }
         self.failure = None;
         let (_, durable_seq) = self.tail.counts();
@@ -71,7 +75,7 @@ impl RedbWriter {
             let what = format!("the tables were folded through batch {ours}, and now {theirs}");
             return Err(StoreError::Failed(what));
         }
-        file.hold.release().map_err(unreadable)?;
+        file.hold.release().map_err(|error| refused(&error))?;
         let tables = Arc::new(file.db);
         self.tail.replace_tables(tables.clone(), snapshot, has_folded);
         self.tables_trouble = file.trouble;
@@ -83,20 +87,25 @@ impl RedbWriter {
         Ok(())
     }
 
-    fn reopen_journal(&mut self) -> Result<(), StoreError> {
-        let file = self.site.reopen(JOURNAL, &self.store_id).map_err(unreadable)?;
-        let journal = Journal::new(file.db, file.trouble, self.site.options.trim_segments_max)?;
+    /// # Errors
+    /// Why not; true if the file lacks a batch that was acknowledged.
+    fn reopen_journal(&mut self) -> Result<(), (StoreError, bool)> {
+        let other = |error: StoreError| (error, false);
+        let file = self.site.reopen(JOURNAL, &self.store_id).map_err(unreadable).map_err(other)?;
+        let segments_max = self.site.options.trim_segments_max;
+        let journal = Journal::new(file.db, file.trouble, segments_max).map_err(other)?;
         let (first, last) = (journal.first(), journal.last());
         let ours = self.journal.last();
         let folded_through = self.folder.status().state().mark.batch_no;
         // The batch that was on its way is there or not; nothing else may have changed.
         if !(ours..=ours + 1).contains(&last) || first > folded_through + 1 {
             let what = format!("it holds the batches {first} to {last}, and not up to {ours}");
-            return Err(StoreError::Failed(what));
+            return Err((StoreError::Failed(what), last < ours));
         }
-        file.hold.release().map_err(unreadable)?;
+        file.hold.release().map_err(|error| other(refused(&error)))?;
         let (_, last_seq) = self.tail.counts();
-        replay(&journal, &self.tail, Place { batch_no: ours, last_seq }, &|_| ())?;
+        let from = Place { batch_no: ours, last_seq };
+        replay(&journal, &self.tail, from, &|_| ()).map_err(other)?;
         self.has_appended |= last > ours;
         self.journal = journal;
         Ok(())

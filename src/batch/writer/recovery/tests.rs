@@ -118,3 +118,22 @@ fn with_little_room_nothing_is_taken_and_what_was_accepted_is_stored() {
     room(&bench, false);
     bench.drain().unwrap();
 }
+
+#[test]
+fn a_store_that_opens_and_fails_again_is_not_opened_in_a_hot_loop() {
+    let mut bench = Bench::new(Limits::DEFAULT);
+    bench.store.end(End::FailFrom(1));
+    bench.store.state().reopened.extend((0..9).map(|_| (Ok(()), false)));
+    let _queued = bench.push(60, Ack::Queued);
+    for tries in 1..=2 {
+        // What was queued is written again at once, and fails again.
+        bench.store.wait(|state| state.appends == tries + 1 && state.reopens == tries);
+        bench.advance(TRY_INTERVAL - Duration::from_millis(1));
+        assert_eq!(bench.store.state().reopens, tries, "not before its time");
+        bench.advance(Duration::from_millis(1));
+    }
+    bench.join();
+    assert!(matches!(bench.queue.phase(), Phase::Failed(Fatal { must_end: true, .. })));
+    let state = bench.store.state();
+    assert_eq!((state.reopens, state.appends), (3, 4));
+}
