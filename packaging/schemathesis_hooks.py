@@ -36,7 +36,7 @@ TOO_MANY_BYTES = re.compile(r" is \d+ bytes, the most is \d+$")
 # Rules over two parameters, which a document cannot say.
 TOGETHER = re.compile(
     r"^(wait is for format=json; |from is \S+, which is not before to, |the window has \d+ steps, "
-    r"|with a pipeline, step must be whole hours)"
+    r"|with a pipeline, step must be whole hours|this would remove every finished job; give )"
 )
 
 # JSON Schema knows no bounds of times; the description of `at` says 1970 up to 2200.
