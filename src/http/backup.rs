@@ -14,7 +14,7 @@ use axum::response::Response;
 use futures_util::stream;
 
 use super::fresh;
-use super::gate::{Copying, Gate};
+use super::gate::{Gate, Taken};
 use super::openapi::{params, refusals};
 use super::problem::Problem;
 use super::query::Params;
@@ -89,7 +89,7 @@ fn answer(sending: Sending, summary: &BackupSummary) -> Response {
 struct Sending {
     file: File,
     /// The next one may begin once this one needs no room any more.
-    _copying: Copying,
+    _copying: Taken,
 }
 
 impl Sending {

@@ -34,9 +34,9 @@ struct Inner {
     /// True once the stop has begun; streams that do not end by themselves follow it.
     drain: watch::Sender<bool>,
     /// One `check` at a time.
-    is_checking: AtomicBool,
+    check: Turn,
     /// One backup at a time is made and sent.
-    is_copying: AtomicBool,
+    backup: Turn,
     /// Bytes of the bodies that are being read or parsed.
     bodies_bytes: AtomicUsize,
     /// Bytes of the long answers that wait for their readers.
@@ -58,8 +58,8 @@ impl Gate {
             tags: OnceLock::new(),
             percent: AtomicU8::new(0),
             drain: watch::Sender::new(false),
-            is_checking: AtomicBool::new(false),
-            is_copying: AtomicBool::new(false),
+            check: Turn::default(),
+            backup: Turn::default(),
             bodies_bytes: AtomicUsize::new(0),
             answers_bytes: AtomicUsize::new(0),
             connections: Connections::default(),
@@ -131,15 +131,13 @@ impl Gate {
     }
 
     /// The right to run the one check; `None` if one is running.
-    pub(super) fn begin_check(&self) -> Option<Checking> {
-        let was_checking = self.0.is_checking.swap(true, Ordering::Acquire);
-        (!was_checking).then(|| Checking(self.clone()))
+    pub(super) fn begin_check(&self) -> Option<Taken> {
+        self.0.check.take()
     }
 
     /// The right to make and send the one backup; `None` if one is on its way.
-    pub(super) fn begin_backup(&self) -> Option<Copying> {
-        let was_copying = self.0.is_copying.swap(true, Ordering::Acquire);
-        (!was_copying).then(|| Copying(self.clone()))
+    pub(super) fn begin_backup(&self) -> Option<Taken> {
+        self.0.backup.take()
     }
 
     /// Follows whether the stop has begun.
@@ -211,22 +209,23 @@ impl Drop for Watching {
     }
 }
 
-/// The right to run the one check, until it is dropped.
-#[derive(Debug)]
-pub(super) struct Checking(Gate);
+/// What one caller at a time may do.
+#[derive(Debug, Default)]
+struct Turn(Arc<AtomicBool>);
 
-impl Drop for Checking {
-    fn drop(&mut self) {
-        self.0.0.is_checking.store(false, Ordering::Release);
+impl Turn {
+    fn take(&self) -> Option<Taken> {
+        let was_taken = self.0.swap(true, Ordering::Acquire);
+        (!was_taken).then(|| Taken(Arc::clone(&self.0)))
     }
 }
 
-/// The right to make and send the one backup, until it is dropped.
+/// The right to do it, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Copying(Gate);
+pub(super) struct Taken(Arc<AtomicBool>);
 
-impl Drop for Copying {
+impl Drop for Taken {
     fn drop(&mut self) {
-        self.0.0.is_copying.store(false, Ordering::Release);
+        self.0.store(false, Ordering::Release);
     }
 }

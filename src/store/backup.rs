@@ -80,6 +80,13 @@ pub enum RestoreError {
     Unsound(String),
 }
 
+/// Bytes that may still be written, by whoever runs this process. A file system without a size says
+/// nothing of its room.
+pub(super) fn free_bytes_of(disk: &rustix::fs::StatVfs) -> u64 {
+    let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
+    if disk.f_blocks > 0 { free_bytes } else { u64::MAX }
+}
+
 /// A file that stops growing before its disk is full, so that a backup takes no room that the
 /// journal needs.
 #[derive(Debug)]
@@ -103,11 +110,9 @@ impl Reserved {
     }
 
     fn look(&mut self) -> io::Result<()> {
-        let disk = rustix::fs::fstatvfs(&self.file)?;
-        let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let free_bytes = free_bytes_of(&rustix::fs::fstatvfs(&self.file)?);
         let needed_bytes = self.reserve_bytes.saturating_add(Self::LOOK_BYTES);
-        // A file system without a size says nothing of its room.
-        if disk.f_blocks > 0 && free_bytes < needed_bytes {
+        if free_bytes < needed_bytes {
             let reserve_bytes = self.reserve_bytes;
             let what = format!("{free_bytes} bytes are free, {reserve_bytes} stay for the store");
             return Err(io::Error::new(io::ErrorKind::StorageFull, what));

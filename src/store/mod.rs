@@ -24,6 +24,7 @@ use crate::model::{
     PageQuery, Rejection, Request, Timeline, TimelineQuery, TimestampMs,
 };
 
+use backup::free_bytes_of;
 pub use backup::{BackupError, BackupFault, BackupSummary, Reserved, RestoreError};
 pub use care::{CheckReport, Compacted, ScrubPlace, ScrubStep};
 

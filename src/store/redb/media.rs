@@ -10,6 +10,7 @@ use redb::DatabaseError;
 use redb::backends::FileBackend;
 
 use super::disk::Backend;
+use crate::store::free_bytes_of;
 
 /// What a store is kept on: files, or what a test puts in their place.
 pub trait Media: Debug + Send + Sync {
@@ -36,9 +37,6 @@ impl Media for Files {
     }
 
     fn free_bytes(&self, directory: &Path) -> io::Result<u64> {
-        let disk = rustix::fs::statvfs(directory)?;
-        // A file system without a size says nothing of its room.
-        let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
-        Ok(if disk.f_blocks > 0 { free_bytes } else { u64::MAX })
+        Ok(free_bytes_of(&rustix::fs::statvfs(directory)?))
     }
 }

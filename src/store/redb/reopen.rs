@@ -22,7 +22,6 @@ impl RedbWriter {
     /// See [`WriteStore::reopen`](crate::store::WriteStore::reopen).
     pub(super) fn reopen_failed(&mut self) -> Result<Reopened, ReopenError> {
         let of_tables = |source| ReopenError { source, may_restart_help: false };
-        let of_journal = |source| ReopenError { source, may_restart_help: true };
         if self.is_full() {
             // What an opening repairs takes room as well.
             self.site.room().map_err(of_journal)?;
@@ -34,10 +33,7 @@ impl RedbWriter {
         let before = self.journal.last();
         if let Some(failure) = self.journal_failure() {
             self.journal.trouble().note(failure);
-            self.reopen_journal().map_err(|(source, is_short)| {
-                // What a shorter journal lacks this process still has, and the next would not.
-                ReopenError { source, may_restart_help: !is_short }
-            })?;
+            self.reopen_journal()?;
         }
         self.failure = None;
         let (_, durable_seq) = self.tail.counts();
@@ -87,27 +83,32 @@ impl RedbWriter {
         Ok(())
     }
 
-    /// # Errors
-    /// Why not; true if the file lacks a batch that was acknowledged.
-    fn reopen_journal(&mut self) -> Result<(), (StoreError, bool)> {
-        let other = |error: StoreError| (error, false);
-        let file = self.site.reopen(JOURNAL, &self.store_id).map_err(unreadable).map_err(other)?;
+    fn reopen_journal(&mut self) -> Result<(), ReopenError> {
+        let file = self.site.reopen(JOURNAL, &self.store_id).map_err(unreadable);
+        let file = file.map_err(of_journal)?;
         let segments_max = self.site.options.trim_segments_max;
-        let journal = Journal::new(file.db, file.trouble, segments_max).map_err(other)?;
+        let journal = Journal::new(file.db, file.trouble, segments_max).map_err(of_journal)?;
         let (first, last) = (journal.first(), journal.last());
         let ours = self.journal.last();
         let folded_through = self.folder.status().state().mark.batch_no;
         // The batch that was on its way is there or not; nothing else may have changed.
         if !(ours..=ours + 1).contains(&last) || first > folded_through + 1 {
             let what = format!("it holds the batches {first} to {last}, and not up to {ours}");
-            return Err((StoreError::Failed(what), last < ours));
+            // What a shorter journal lacks this process still has, and the next would not.
+            let may_restart_help = last >= ours;
+            return Err(ReopenError { source: StoreError::Failed(what), may_restart_help });
         }
-        file.hold.release().map_err(|error| other(refused(&error)))?;
+        file.hold.release().map_err(|error| of_journal(refused(&error)))?;
         let (_, last_seq) = self.tail.counts();
         let from = Place { batch_no: ours, last_seq };
-        replay(&journal, &self.tail, from, &|_| ()).map_err(other)?;
+        replay(&journal, &self.tail, from, &|_| ()).map_err(of_journal)?;
         self.has_appended |= last > ours;
         self.journal = journal;
         Ok(())
     }
+}
+
+/// A new process may read what this one could not.
+fn of_journal(source: StoreError) -> ReopenError {
+    ReopenError { source, may_restart_help: true }
 }
