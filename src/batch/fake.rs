@@ -60,6 +60,8 @@ pub(crate) enum End {
     FailAt(usize),
     /// From this append on, also after it was opened again.
     FailFrom(usize),
+    /// As `FailFrom`: there is no room.
+    FullFrom(usize),
     PanicAt(usize),
     FailMaintain,
     FailClose,
@@ -124,6 +126,9 @@ impl Fake {
         match end {
             Some(End::FailAt(at)) if at == appends => Err(failed("no sync")),
             Some(End::FailFrom(from)) if from <= appends => Err(failed("no sync")),
+            Some(End::FullFrom(from)) if from <= appends => {
+                Err(StoreError::Full("no room".to_owned()))
+            }
             Some(End::PanicAt(at)) if at == appends => {
                 // A panic that prints nothing: some tests make thousands.
                 std::panic::resume_unwind(Box::new("the fake store was told to"))
@@ -179,7 +184,7 @@ impl WriteStore for Write {
         let (is_open, has_batch) = next.unwrap_or_else(|| (Err(bug()), false));
         match is_open {
             Ok(()) => {
-                if !matches!(state.end, Some(End::FailFrom(_))) {
+                if !matches!(state.end, Some(End::FailFrom(_) | End::FullFrom(_))) {
                     state.end = None;
                 }
                 Ok(Reopened { durable_seq, has_batch })

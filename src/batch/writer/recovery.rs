@@ -5,7 +5,8 @@
 //! failure -> who waits is told; the queue refuses -> reopen --ok--> what nobody waits for goes on
 //!                                                    |  ^
 //!                                                    |  10 s: three times, or for ever if the
-//!                                                    v  disk is full
+//!                                                    v  disk is full, also one that lets itself
+//!                                                       be opened and has no room for the batch
 //!                                                  failed for good
 //! ```
 
@@ -135,7 +136,7 @@ impl Loop {
         let (mut source, mut must_end) = (source, true);
         loop {
             let next_at = self.tries.next_at(self.writer.clock.monotonic());
-            if self.tries.count >= TRIES_MAX {
+            if self.tries.count >= TRIES_MAX && !is_full(&source) {
                 return Err(Fatal { source, must_end });
             }
             self.writer.queue.pause(next_at);
@@ -144,14 +145,15 @@ impl Loop {
             self.tries.last_at = Some(self.writer.clock.monotonic());
             let error = match reopen(store) {
                 Ok(reopened) => {
-                    self.tries.count += 1;
+                    // Until a batch is written, what it failed of may be there still.
+                    self.tries.count += u32::from(!is_full(&source));
                     self.resume(reopened);
                     return Ok(());
                 }
                 Err(error) => error,
             };
             (source, must_end) = (error.source, error.may_restart_help);
-            self.tries.count += u32::from(!matches!(source, StoreError::Full(_)));
+            self.tries.count += u32::from(!is_full(&source));
             if is_last || matches!(source, StoreError::Panicked(_)) {
                 return Err(Fatal { source, must_end });
             }
@@ -180,6 +182,11 @@ impl Loop {
         self.is_full = false;
         self.writer.queue.resume(rest, drains);
     }
+}
+
+/// What is waited for as long as it lasts.
+fn is_full(source: &StoreError) -> bool {
+    matches!(source, StoreError::Full(_))
 }
 
 fn reopen(store: &mut dyn WriteStore) -> Result<Reopened, ReopenError> {

@@ -137,3 +137,28 @@ fn a_store_that_opens_and_fails_again_is_not_opened_in_a_hot_loop() {
     let state = bench.store.state();
     assert_eq!((state.reopens, state.appends), (3, 4));
 }
+
+#[test]
+fn a_disk_that_opens_and_has_no_room_for_the_batch_is_waited_for_too() {
+    let bench = Bench::new(Limits::DEFAULT);
+    // Two failures of another kind before do not make it end at the first that is for want of room.
+    bench.store.end(End::FailFrom(1));
+    bench.store.state().reopened.extend((0..30).map(|_| (Ok(()), false)));
+    let _queued = bench.push(60, Ack::Queued);
+    let failed_again = |tries: usize| {
+        bench.store.wait(|state| state.appends == tries + 1 && state.reopens == tries);
+    };
+    failed_again(1);
+    bench.advance(TRY_INTERVAL);
+    failed_again(2);
+    bench.store.end(End::FullFrom(1));
+    for tries in 3..=22 {
+        bench.advance(TRY_INTERVAL);
+        failed_again(tries);
+    }
+    bench.store.state().end = None;
+    bench.advance(TRY_INTERVAL);
+    bench.store.wait(|state| state.batches.len() == 1);
+    bench.drain().unwrap();
+    assert_eq!(bench.store.sizes(), [60]);
+}
