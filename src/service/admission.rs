@@ -64,7 +64,8 @@ impl Inner {
 
     /// Claims the key, then asks the store: a first call may have been made before a restart.
     fn reserve(&self, key: &IdempotencyKey) -> Result<Claim, SubmitError> {
-        let is_sure = self.queue.trouble().is_none() && matches!(self.queue.phase(), Phase::Open);
+        let is_sure =
+            || self.queue.trouble().is_none() && matches!(self.queue.phase(), Phase::Open);
         let claim = self.reservations.claim(key, is_sure).map_err(|error| self.refused(error))?;
         let reservation = match claim {
             Claim::First(reservation) => reservation,

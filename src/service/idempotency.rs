@@ -10,7 +10,7 @@
 //! The writer ends a reservation, by the ticket of the request; the caller may go away meanwhile. A
 //! kept answer is published before its reservation ends, so no repeat falls between the two. There
 //! are as many reservations as callers at the door and requests in the queue and the batch in
-//! flight; each of these is bounded.
+//! flight, also of each batch that failed since the store was last well; each of these is bounded.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -41,6 +41,8 @@ struct Reserved {
     calls: HashMap<Arc<str>, Call>,
     /// Tells a call from a later one with the same key.
     last_number: u64,
+    /// True if some may be [`State::Unknown`].
+    has_unknown: bool,
 }
 
 #[derive(Debug)]
@@ -82,16 +84,22 @@ pub(super) struct Reservation {
 }
 
 impl Reservations {
-    /// Reserves the key, or says what became of the call that has it. With `is_sure`, what was
-    /// unknown is not any more: the journal has been read again, and the store knows.
+    /// Reserves the key, or says what became of the call that has it. If `is_sure`, what was
+    /// unknown is not any more, of this key and of all others: the journal has been read again, and
+    /// the store knows.
     ///
     /// # Errors
     /// [`SubmitError::KeyReused`] for another call; [`SubmitError::StoreFailed`] if nobody knows.
-    pub fn claim(&self, key: &IdempotencyKey, is_sure: bool) -> Result<Claim, SubmitError> {
+    pub fn claim(
+        &self,
+        key: &IdempotencyKey,
+        is_sure: impl FnOnce() -> bool,
+    ) -> Result<Claim, SubmitError> {
         let mut reserved = self.lock();
-        let call = reserved.calls.get(&*key.key);
-        if is_sure && call.is_some_and(|call| matches!(call.state, State::Unknown(_))) {
-            reserved.calls.remove(&*key.key);
+        // Asked under the lock: the queue was in trouble before anybody was told "unknown".
+        if reserved.has_unknown && is_sure() {
+            reserved.calls.retain(|_, call| !matches!(call.state, State::Unknown(_)));
+            reserved.has_unknown = false;
         }
         let number = reserved.last_number + 1;
         match reserved.calls.entry(Arc::from(&*key.key)) {
@@ -121,6 +129,7 @@ impl Reservations {
         match verdict {
             Err(SubmitError::StoreFailed { outcome: Outcome::Unknown, source }) => {
                 call.state = State::Unknown(source.clone());
+                reserved.has_unknown = true;
             }
             _ => drop(reserved.calls.remove(key)),
         }

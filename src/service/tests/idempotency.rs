@@ -178,7 +178,7 @@ fn a_key_that_cannot_be_looked_up_refuses_the_call_and_is_freed() {
 fn a_late_word_about_an_ended_call_does_not_touch_the_next_one() {
     let reservations = Reservations::default();
     let key = IdempotencyKey::new("k", [1; 32]).unwrap();
-    let claim = || reservations.claim(&key, true).unwrap();
+    let claim = || reservations.claim(&key, || true).unwrap();
     let first = |claim| -> Reservation {
         match claim {
             Claim::First(reservation) => reservation,
@@ -194,5 +194,25 @@ fn a_late_word_about_an_ended_call_does_not_touch_the_next_one() {
     ended.hand_over_answered(&Answer::default());
     assert!(matches!(claim(), Claim::Twin(_)), "and not yet answered");
     next.settle(&Ok(Answer::default()));
+    assert_eq!(reservations.count(), 0);
+}
+
+#[test]
+fn what_was_unknown_is_forgotten_once_the_store_is_well_whoever_asks() {
+    let reservations = Reservations::default();
+    let claim = |name: &str, is_sure: bool| {
+        let key = IdempotencyKey::new(name, [1; 32]).unwrap();
+        reservations.claim(&key, || is_sure)
+    };
+    let lost = || Err(SubmitError::unknown(StoreError::Failed("no sync".to_owned())));
+    for name in ["a", "b", "c"] {
+        let Ok(Claim::First(first)) = claim(name, false) else { panic!("{name} is not free") };
+        first.settle(&lost());
+    }
+    assert_eq!(reservations.count(), 3);
+    assert!(claim("a", false).is_err(), "nobody knows before the journal was read again");
+    let Ok(Claim::First(other)) = claim("other", true) else { panic!("it is not free") };
+    assert_eq!(reservations.count(), 1, "only the one that is on its way");
+    other.settle(&Ok(Answer::default()));
     assert_eq!(reservations.count(), 0);
 }
