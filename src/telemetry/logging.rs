@@ -173,7 +173,12 @@ fn subscriber<W>(
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    // A line that cannot be written is lost. To say so on standard error, as the subscriber would,
+    // is a panic where that is what cannot be written: of whichever thread logs, the writer too.
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer)
+        .log_internal_errors(false);
     match format {
         LogFormat::Text => Box::new(lines.with_ansi(ansi).finish()),
         LogFormat::Json => Box::new(lines.json().flatten_event(true).finish()),

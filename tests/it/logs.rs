@@ -1,10 +1,14 @@
-//! Nothing that a client sends can forge, hide or break a line of the log.
+//! Nothing that a client sends can forge, hide or break a line of the log, and a log that cannot be
+//! written costs its lines alone.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
 
 use reqwest::Method;
 use serde_json::json;
 
-use crate::http::Call;
-use crate::server::Site;
+use crate::http::{Call, Http};
+use crate::server::{Server, Site, jobslate};
 
 /// What terminals obey, readers of lines take for an end, and eyes do not see.
 const TRICKS: &str =
@@ -73,6 +77,38 @@ fn lines_of_json_are_objects_of_ours() {
         started += usize::from(object["event"] == "job_started");
     }
     assert!(started == 1 && !log.contains("ERROR forged"), "{log}");
+}
+
+/// `jobslate serve 2>&1 | head -1`: the reader of the log goes away.
+#[test]
+fn a_log_that_nobody_reads_any_more_stops_no_writer() {
+    let site = Site::new(&[]);
+    let mut command = jobslate(&["serve", "--listen", "127.0.0.1:0", "--log-level=debug"]);
+    command.arg("--data-dir").arg(site.data()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    let port = loop {
+        line.clear();
+        assert!(log.read_line(&mut line).unwrap() > 0, "it ended before it was ready");
+        let port = line
+            .split("127.0.0.1:")
+            .nth(1)
+            .map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
+        if let Some(port) = port.filter(|port| port != "0") {
+            break port;
+        }
+    };
+    let url = format!("http://127.0.0.1:{port}");
+    let server = Server::of(child, Http::new(&url), url);
+    server.wait_until_ready();
+    drop(log);
+    for number in 0..20 {
+        let job_id = format!("job-{number}");
+        let answer = server.http.put(&job_id, "", r#"{"status":"queued"}"#).unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+    assert!(server.stop().success());
 }
 
 fn is_trick(c: char) -> bool {

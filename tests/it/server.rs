@@ -111,11 +111,9 @@ impl Site {
             find_address(log.get(logged_before..)?)
         });
         let url = format!("http://{address}");
-        let http = Http::new(&url);
-        eventually("the server is ready", || {
-            http.try_get("/readyz").ok().filter(|reply| reply.status == 200)
-        });
-        Server { child, url, http }
+        let server = Server::of(child, Http::new(&url), url);
+        server.wait_until_ready();
+        server
     }
 }
 
@@ -142,6 +140,18 @@ pub struct Server {
 }
 
 impl Server {
+    /// A process that was started otherwise than by a [`Site`].
+    pub fn of(child: Child, http: Http, url: String) -> Self {
+        Self { child, url, http }
+    }
+
+    /// Waits until it is.
+    pub fn wait_until_ready(&self) {
+        eventually("the server is ready", || {
+            self.http.try_get("/readyz").ok().filter(|reply| reply.status == 200)
+        });
+    }
+
     /// Host and port.
     pub fn address(&self) -> &str {
         self.url.trim_start_matches("http://")
