@@ -65,9 +65,10 @@ impl Supervisor {
             let turns = service.turns();
             service.poke();
             tokio::time::sleep(period).await;
-            // A writer that has ended told its callers, and reads go on.
-            let has_ended = service.health() != HealthState::Ready;
-            if service.turns() != turns || has_ended {
+            // A writer that has ended told its callers, and reads go on; one that opens the store
+            // again, or closes it, may be long at it. One that waits for room moves.
+            let must_move = matches!(service.health(), HealthState::Ready | HealthState::Full);
+            if service.turns() != turns || !must_move {
                 self.tell("WATCHDOG=1");
             } else {
                 tracing::error!(

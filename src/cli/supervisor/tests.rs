@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use super::*;
 use crate::batch::fake::Fake;
-use crate::model::{Request, Update};
+use crate::model::{Ack, Request, Update};
 use crate::service::ServiceOptions;
+use crate::store::StoreError;
 
 const PERIOD: Duration = Duration::from_secs(30);
 /// A test that waits longer hangs.
@@ -53,25 +54,41 @@ async fn pass(service: &Service, turns: u64) {
     }
 }
 
+/// A service whose beat is listened to.
+struct Bench {
+    store: Fake,
+    service: Service,
+    socket: UnixDatagram,
+    beating: tokio::task::JoinHandle<Infallible>,
+    _directory: tempfile::TempDir,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        tokio::time::pause();
+        let directory = tempfile::tempdir().unwrap();
+        let (socket, address) = listener(&directory);
+        let usec = (2 * PERIOD).as_micros().to_string();
+        let supervisor = Supervisor::of(&address, OsStr::new(&usec), OsStr::new(""));
+        let store = Fake::default();
+        let sides = store.sides();
+        let options = ServiceOptions::default();
+        let service = Service::start(options, Arc::new(|_| ()), |_, _| Ok(sides)).unwrap();
+        let beating = {
+            let service = service.clone();
+            tokio::spawn(async move { supervisor.beat(&service).await })
+        };
+        tokio::task::yield_now().await;
+        Self { store, service, socket, beating, _directory: directory }
+    }
+}
+
 #[tokio::test]
 async fn a_beat_is_sent_while_the_writer_moves_and_not_while_it_hangs() {
-    tokio::time::pause();
-    let directory = tempfile::tempdir().unwrap();
-    let (socket, address) = listener(&directory);
-    let usec = (2 * PERIOD).as_micros().to_string();
-    let supervisor = Supervisor::of(&address, OsStr::new(&usec), OsStr::new(""));
-    let store = Fake::default();
-    let sides = store.sides();
-    let options = ServiceOptions::default();
-    let service = Service::start(options, Arc::new(|_| ()), |_, _| Ok(sides)).unwrap();
-    let beating = {
-        let service = service.clone();
-        tokio::spawn(async move { supervisor.beat(&service).await })
-    };
-    tokio::task::yield_now().await;
+    let Bench { store, service, socket, beating, .. } = &Bench::new().await;
     for _ in 0..3 {
-        pass(&service, 1).await;
-        assert_eq!(heard(&socket), ["WATCHDOG=1"], "an idle writer moves");
+        pass(service, 1).await;
+        assert_eq!(heard(socket), ["WATCHDOG=1"], "an idle writer moves");
     }
 
     store.hold();
@@ -82,20 +99,54 @@ async fn a_beat_is_sent_while_the_writer_moves_and_not_while_it_hangs() {
     };
     store.wait(|state| state.appends == 1);
     // It may have moved since the last beat.
-    pass(&service, 0).await;
-    heard(&socket);
+    pass(service, 0).await;
+    heard(socket);
     for _ in 0..3 {
-        pass(&service, 0).await;
-        assert_eq!(heard(&socket), [] as [&str; 0], "the runtime runs, the writer does not");
+        pass(service, 0).await;
+        assert_eq!(heard(socket), [] as [&str; 0], "the runtime runs, the writer does not");
     }
 
     store.release();
     caller.join().unwrap().unwrap();
-    pass(&service, 1).await;
-    pass(&service, 1).await;
-    assert!(heard(&socket).contains(&"WATCHDOG=1".to_owned()));
+    pass(service, 1).await;
+    pass(service, 1).await;
+    assert!(heard(socket).contains(&"WATCHDOG=1".to_owned()));
     beating.abort();
     service.drain().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_writer_that_waits_for_room_moves_and_one_that_hangs_then_is_found_out() {
+    let Bench { store, service, socket, beating, .. } = &Bench::new().await;
+    let mut queued = Request::new(vec![Update::status("a", "queued").unwrap()]);
+    queued.ack = Ack::Queued;
+    service.submit(queued).await.unwrap();
+    store.state().full = Some(StoreError::Full("no room".to_owned()));
+    service.poke();
+    eventually("the room is looked at", || service.health() == HealthState::Full);
+    heard(socket);
+    for _ in 0..3 {
+        pass(service, 1).await;
+        assert_eq!(heard(socket), ["WATCHDOG=1"], "it looks for room");
+    }
+
+    store.hold();
+    let flushing = {
+        let service = service.clone();
+        tokio::spawn(async move { service.flush().await })
+    };
+    tokio::task::yield_now().await;
+    store.wait(|state| state.appends == 1);
+    pass(service, 0).await;
+    heard(socket);
+    for _ in 0..3 {
+        pass(service, 0).await;
+        assert_eq!(service.health(), HealthState::Full);
+        assert_eq!(heard(socket), [] as [&str; 0], "it does not move");
+    }
+    store.release();
+    flushing.await.unwrap().unwrap();
+    beating.abort();
 }
 
 #[test]
