@@ -50,6 +50,12 @@ impl Media {
         }
     }
 
+    /// For a call whose query says all: a body of another kind was meant for something else, and a
+    /// page of another site cannot send what names JSON unasked.
+    pub fn check_bodyless(headers: &HeaderMap) -> Result<(), Problem> {
+        if named(headers).is_empty() { Ok(()) } else { Self::check_json(headers) }
+    }
+
     /// For the one update of a `PUT`, which no page of another site can send without being
     /// allowed: what curl sends unasked is taken for JSON.
     pub fn check_put(headers: &HeaderMap) -> Result<(), Problem> {
@@ -95,5 +101,8 @@ mod tests {
         assert!(Media::check_put(&HeaderMap::new()).is_ok());
         assert!(Media::check_put(&headers("application/x-www-form-urlencoded")).is_ok());
         assert!(Media::check_put(&headers("application/x-ndjson")).is_err());
+        assert!(Media::check_bodyless(&HeaderMap::new()).is_ok());
+        assert!(Media::check_bodyless(&headers("application/json")).is_ok());
+        assert!(Media::check_bodyless(&headers("text/plain")).is_err());
     }
 }

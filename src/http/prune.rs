@@ -1,10 +1,11 @@
 //! `POST /v1/prune`: removes jobs by what they are.
 
 use axum::extract::State;
-use axum::http::{StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 
 use super::gate::Gate;
+use super::media::Media;
 use super::openapi::{params, refusals};
 use super::problem::Problem;
 use super::query::{Params, invalid};
@@ -30,11 +31,16 @@ use crate::service::Prune;
         refusals::Prune,
     ),
 )]
-pub(super) async fn post(State(gate): State<Gate>, uri: Uri) -> Result<Response, Problem> {
-    prune(&gate, &uri).await.map_err(Problem::not_applied)
+pub(super) async fn post(
+    State(gate): State<Gate>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    prune(&gate, &uri, &headers).await.map_err(Problem::not_applied)
 }
 
-async fn prune(gate: &Gate, uri: &Uri) -> Result<Response, Problem> {
+async fn prune(gate: &Gate, uri: &Uri, headers: &HeaderMap) -> Result<Response, Problem> {
+    Media::check_bodyless(headers)?;
     let mut params = Params::of(uri)?;
     let dry_run = params.flag("dry_run")?;
     let prune = asked(params, dry_run)?;

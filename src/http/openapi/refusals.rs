@@ -109,7 +109,7 @@ refusals! {
     Alive: Reads = HEAD;
     Always: Reads = HEAD, &[AnswersFull, TooManyConnections];
     Flush: Writes = ANY;
-    Prune: Writes = ANY;
+    Prune: Writes = ANY, &[UnsupportedMediaType];
     Updates: Updates = ANY, BODY, DECIDED, UPDATES;
     Put: Updates = ANY, BODY, DECIDED, UPDATES, NAMED, UNKNOWN, ONE;
     Delete: Updates = ANY, BODY, DECIDED, NAMED, UNKNOWN, &[Rejected(RejectionCode::CorruptRecord)];

@@ -119,6 +119,11 @@ async fn what_a_form_can_send_is_no_write() {
             let answer = server.call(Method::POST, uri, &headers, update).await;
             answer.problem(415, "unsupported_media_type");
         }
+        let headers = [("content-type", media)];
+        let answer = server.call(Method::POST, "/v1/prune?keep=1", &headers, "a=b").await;
+        if !media.is_empty() {
+            answer.problem(415, "unsupported_media_type");
+        }
     }
     for uri in ["/v1/jobs/a", "/v1/jobs/a?", "/v1/pipelines/a"] {
         for media in ["text/plain", "multipart/form-data; boundary=x"] {
