@@ -7,34 +7,54 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::scalar::{LabelsValue, Scalar, Text, integer, shown};
 use super::update::{AtBody, RefusedUpdate, UpdateBody};
 use crate::model::RejectionCode;
 
-/// The names of the fields, each with its bit in `Draft::seen`.
-pub(super) const FIELDS: [&str; 11] = [
-    "job_id",
-    "status",
-    "error",
-    "error_message",
-    "at",
-    "attempt",
-    "progress",
-    "message",
-    "labels",
-    "pipeline",
-    "if_status",
-];
+/// The fields by name, which is looked at once. `Draft::seen` has a bit for each.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Field {
+    JobId,
+    Status,
+    Error,
+    ErrorMessage,
+    At,
+    Attempt,
+    Progress,
+    Message,
+    Labels,
+    Pipeline,
+    IfStatus,
+}
+
+impl Field {
+    pub fn of(name: &str) -> Option<Self> {
+        Some(match name {
+            "job_id" => Self::JobId,
+            "status" => Self::Status,
+            "error" => Self::Error,
+            "error_message" => Self::ErrorMessage,
+            "at" => Self::At,
+            "attempt" => Self::Attempt,
+            "progress" => Self::Progress,
+            "message" => Self::Message,
+            "labels" => Self::Labels,
+            "pipeline" => Self::Pipeline,
+            "if_status" => Self::IfStatus,
+            _ => return None,
+        })
+    }
+}
 
 /// What was read so far. `job_id` may be missing, for a path can name the job.
 #[derive(Debug, Default)]
 pub(super) struct Draft<'a> {
     body: UpdateBody<'a>,
     has_job_id: bool,
-    /// One bit for each of [`FIELDS`].
+    /// One bit for each [`Field`].
     seen: u16,
     wrong: Option<(RejectionCode, String)>,
     /// `job_id`, if it is a number that is no integer of 64 bits.
@@ -44,7 +64,13 @@ pub(super) struct Draft<'a> {
 impl<'a> Draft<'a> {
     /// Reads the JSON of one update.
     pub fn read(json: &'a [u8]) -> Result<Self, RefusedUpdate> {
-        let mut draft: Self = serde_json::from_slice(json).map_err(|error| RefusedUpdate {
+        // Checked once, its texts need no check each. What is broken is judged by the reader of
+        // bytes, which says where.
+        let read = match std::str::from_utf8(json) {
+            Ok(text) => serde_json::from_str(text),
+            Err(_) => serde_json::from_slice(json),
+        };
+        let mut draft: Self = read.map_err(|error| RefusedUpdate {
             job_id: None,
             code: RejectionCode::InvalidUpdate,
             detail: without_line(&error),
@@ -108,37 +134,43 @@ impl<'a> Draft<'a> {
     }
 
     /// Notes a field that was given before.
-    fn mark_seen(&mut self, name: &str) {
-        let Some(index) = FIELDS.iter().position(|field| *field == name) else { return };
-        let bit = 1 << index;
+    fn mark_seen(&mut self, field: Field, name: &str) {
+        let bit = 1 << field as u16;
         if self.seen & bit != 0 {
             self.note(RejectionCode::InvalidUpdate, format!("{name} is given twice"));
         }
         self.seen |= bit;
     }
 
-    fn set(&mut self, name: &str, value: Scalar<'a>) {
-        match name {
-            "job_id" => self.set_job_id(value),
-            "status" => self.body.status = self.text(name, value, RejectionCode::InvalidStatus),
-            "error" | "error_message" => self.set_error(name, value),
-            "at" => self.set_at(value),
-            "attempt" => self.set_attempt(value),
-            "progress" => self.set_progress(value),
-            "message" => self.body.message = self.text(name, value, RejectionCode::InvalidUpdate),
-            "pipeline" => {
+    fn set(&mut self, field: Field, name: &str, value: Scalar<'a>) {
+        match field {
+            Field::JobId => self.set_job_id(value),
+            Field::Status => {
+                self.body.status = self.text(name, value, RejectionCode::InvalidStatus);
+            }
+            Field::Error | Field::ErrorMessage => self.set_error(name, value),
+            Field::At => self.set_at(value),
+            Field::Attempt => self.set_attempt(value),
+            Field::Progress => self.set_progress(value),
+            Field::Message => {
+                self.body.message = self.text(name, value, RejectionCode::InvalidUpdate);
+            }
+            // Its value is not a scalar.
+            Field::Labels => (),
+            Field::Pipeline => {
                 self.body.pipeline = self.text(name, value, RejectionCode::InvalidPipeline);
             }
-            "if_status" => {
+            Field::IfStatus => {
                 self.body.if_status = self.text(name, value, RejectionCode::InvalidStatus);
             }
-            _ => {
-                let known = "job_id, status, error, at, attempt, progress, message, labels, \
-                             pipeline, if_status";
-                let detail = format!("unknown field {:?}; the fields are {known}", shown(name));
-                self.note(RejectionCode::UnknownField, detail);
-            }
         }
+    }
+
+    fn note_unknown(&mut self, name: &str) {
+        let known = "job_id, status, error, at, attempt, progress, message, labels, pipeline, \
+                     if_status";
+        let detail = format!("unknown field {:?}; the fields are {known}", shown(name));
+        self.note(RejectionCode::UnknownField, detail);
     }
 
     fn text(&mut self, name: &str, value: Scalar<'a>, code: RejectionCode) -> Option<Cow<'a, str>> {
@@ -263,11 +295,15 @@ impl<'de> Visitor<'de> for DraftVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Draft<'de>, A::Error> {
         let mut draft = Draft::default();
         while let Some(Text(name)) = map.next_key()? {
-            draft.mark_seen(&name);
-            if name == "labels" {
-                draft.set_labels(map.next_value()?);
-            } else {
-                draft.set(&name, map.next_value()?);
+            let Some(field) = Field::of(&name) else {
+                draft.note_unknown(&name);
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            draft.mark_seen(field, &name);
+            match field {
+                Field::Labels => draft.set_labels(map.next_value()?),
+                _ => draft.set(field, &name, map.next_value()?),
             }
         }
         Ok(draft)

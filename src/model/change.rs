@@ -4,6 +4,8 @@
 //! [`Change`]. [`apply`] turns a record and a change into the next record and looks at nothing
 //! else, so that replaying a journal gives the same records under another configuration.
 
+use std::sync::Arc;
+
 use super::id::{JobId, PipelineName};
 use super::limits::{TRANSITION_ERROR_BYTES_MAX, TRANSITIONS_MAX};
 use super::record::{JobRecord, Transition};
@@ -66,6 +68,16 @@ impl Change {
             && self.error.is_none()
     }
 
+    /// What it may add to the weight of its job's record, in bytes: its texts, error and all, and a
+    /// transition.
+    pub fn weight_bytes(&self) -> usize {
+        let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
+        2 * text(&self.error)
+            + text(&self.message)
+            + self.labels.as_ref().map_or(0, Labels::weight_bytes)
+            + size_of::<Transition>()
+    }
+
     /// Takes the fields of an earlier heartbeat of the same job into this one.
     pub fn merge(&mut self, earlier: Self) {
         assert!(self.is_mergeable() && earlier.is_mergeable(), "only plain heartbeats merge");
@@ -76,35 +88,64 @@ impl Change {
     }
 }
 
-/// Decides what `update` does to `record` (`None`: the job is unknown). The seq is set later.
+/// What of a job decides what an update does to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing<'a> {
+    pub pipeline: &'a PipelineName,
+    pub status: Status,
+    pub status_at: TimestampMs,
+    pub attempt: u32,
+    pub attempt_given: Option<u32>,
+}
+
+impl<'a> Standing<'a> {
+    pub fn of(record: &'a JobRecord) -> Self {
+        let JobRecord { status, status_at, attempt, attempt_given, .. } = *record;
+        Self { pipeline: &record.pipeline, status, status_at, attempt, attempt_given }
+    }
+
+    /// After an applied `change` of a job; `before`: what decided it. As [`apply`] makes it.
+    pub fn after(change: &'a Change, before: Option<Standing<'_>>) -> Self {
+        let kept = before.filter(|_| change.is_heartbeat);
+        Self {
+            pipeline: &change.pipeline,
+            status: change.status,
+            status_at: kept.map_or(change.at, |it| it.status_at),
+            attempt: change.attempt,
+            attempt_given: before.and_then(|it| it.attempt_given).max(change.attempt_given),
+        }
+    }
+}
+
+/// Decides what `update` does to a job as it is (`None`: it is unknown). The seq is set later.
 ///
 /// `now` is the time of receipt as the writer sees it.
 ///
 /// # Errors
 /// [`Refusal`] of this update alone: an unknown job, or a status that is not the demanded one.
 pub fn decide(
-    record: Option<&JobRecord>,
+    job: Option<Standing<'_>>,
     update: &Update,
     kinds: &Kinds,
     now: TimestampMs,
 ) -> Result<Change, Refusal> {
-    let present = record.map(|record| record.status);
+    let present = job.map(|job| job.status);
     if let Some(demanded) = update.if_status
         && present != Some(demanded)
     {
         return Err(Refusal::StatusConflict { demanded, present });
     }
-    let (applied, at) = compare(record, update, now);
+    let (applied, at) = compare(job, update, now);
     let reported = if applied { update.status.or(present) } else { present };
     let status = reported.ok_or(Refusal::UnknownJob)?;
     let kind = kinds.kind(status);
     let previous_kind = present.map(|it| if it == status { kind } else { kinds.kind(it) });
-    let present_pipeline = record.map(|record| &record.pipeline);
+    let present_pipeline = job.map(|job| job.pipeline);
     // The name that is there already, if it is the same, so that the records share one.
     let is_other = |it: &&PipelineName| applied && present_pipeline != Some(*it);
     let named = update.pipeline.as_ref().filter(is_other);
     let pipeline = named.or(present_pipeline).cloned().unwrap_or_default();
-    let change = Change {
+    let mut change = Change {
         seq: 0,
         job_id: update.job_id.clone(),
         applied,
@@ -124,18 +165,18 @@ pub fn decide(
         labels: update.labels.clone(),
         finishes_pipeline: false,
     };
-    let attempt = next_attempt(record, &change);
-    Ok(Change { attempt, ..change })
+    change.attempt = next_attempt(job, &change);
+    Ok(change)
 }
 
 /// Newest wins: whether the update applies, and the time that counts.
-fn compare(record: Option<&JobRecord>, update: &Update, now: TimestampMs) -> (bool, TimestampMs) {
-    let Some(record) = record else { return (true, update.at.unwrap_or(now)) };
+fn compare(job: Option<Standing<'_>>, update: &Update, now: TimestampMs) -> (bool, TimestampMs) {
+    let Some(job) = job else { return (true, update.at.unwrap_or(now)) };
     // The highest attempt given so far decides first. A job that was never given one counts as
     // being in its first: then a given 2 is later, and a given 0 or 1 is neither.
-    let is_later = update.attempt.is_some_and(|it| it > record.attempt_given.unwrap_or(1));
-    let is_earlier = update.attempt.is_some_and(|it| it < record.attempt_given.unwrap_or(0));
-    let floor = record.status_at;
+    let is_later = update.attempt.is_some_and(|it| it > job.attempt_given.unwrap_or(1));
+    let is_earlier = update.attempt.is_some_and(|it| it < job.attempt_given.unwrap_or(0));
+    let floor = job.status_at;
     match (update.if_status, update.at) {
         _ if update.is_heartbeat() => {
             (update.if_status.is_some() || !is_earlier, update.at.unwrap_or(now))
@@ -147,12 +188,12 @@ fn compare(record: Option<&JobRecord>, update: &Update, now: TimestampMs) -> (bo
 }
 
 /// The attempt that the job shows after `change`.
-fn next_attempt(record: Option<&JobRecord>, change: &Change) -> u32 {
-    let Some(record) = record else { return change.attempt_given.unwrap_or(1) };
+fn next_attempt(job: Option<Standing<'_>>, change: &Change) -> u32 {
+    let Some(job) = job else { return change.attempt_given.unwrap_or(1) };
     match change.attempt_given {
-        Some(given) if change.applied => given.max(record.attempt_given.unwrap_or(0)),
-        _ if change.is_restart() => record.attempt.saturating_add(1),
-        _ => record.attempt,
+        Some(given) if change.applied => given.max(job.attempt_given.unwrap_or(0)),
+        _ if change.is_restart() => job.attempt.saturating_add(1),
+        _ => job.attempt,
     }
 }
 
@@ -180,26 +221,37 @@ impl Refusal {
 }
 
 /// The record after `change`. `record` is what the change was decided on; a stale change gives it
-/// back unchanged.
+/// back unchanged. Copies it if somebody else holds it.
 ///
 /// # Panics
 /// If a change that is not a job's first meets no record: the journal and the tables disagree,
 /// which their readers rule out before they call this.
-pub fn apply(record: Option<JobRecord>, change: &Change, updated_at: TimestampMs) -> JobRecord {
-    let Some(record) = record else {
+pub fn apply(
+    record: Option<Arc<JobRecord>>,
+    change: &Change,
+    updated_at: TimestampMs,
+) -> Arc<JobRecord> {
+    let Some(mut record) = record else {
         assert!(change.previous.is_none(), "a change of a job follows its first update");
-        return transit(blank(change, updated_at), change);
+        let mut first = blank(change, updated_at);
+        transit(&mut first, change);
+        return Arc::new(first);
     };
-    if !change.applied {
-        return record;
+    if change.applied {
+        alter(JobRecord::to_change(&mut record), change, updated_at);
     }
-    let is_transition = is_transition(&record, change);
-    let mut next = JobRecord { seq: change.seq, updated_at, ..record };
+    record
+}
+
+/// [`apply`] for an applied change of a record that is there.
+fn alter(next: &mut JobRecord, change: &Change, updated_at: TimestampMs) {
+    let is_transition = is_transition(next, change);
+    (next.seq, next.updated_at) = (change.seq, updated_at);
     next.seen_at = next.seen_at.max(change.at);
     if change.is_heartbeat {
         set_if_given(&mut next.error, &change.error);
     } else {
-        set_status(&mut next, change);
+        set_status(next, change);
     }
     set_if_given(&mut next.message, &change.message);
     next.progress = change.progress.or(next.progress);
@@ -211,7 +263,9 @@ pub fn apply(record: Option<JobRecord>, change: &Change, updated_at: TimestampMs
     }
     next.attempt = change.attempt;
     next.attempt_given = next.attempt_given.max(change.attempt_given);
-    if is_transition { transit(next, change) } else { next }
+    if is_transition {
+        transit(next, change);
+    }
 }
 
 fn is_transition(record: &JobRecord, change: &Change) -> bool {
@@ -282,7 +336,8 @@ fn blank(change: &Change, updated_at: TimestampMs) -> JobRecord {
     }
 }
 
-fn transit(mut record: JobRecord, change: &Change) -> JobRecord {
+/// Notes the transition that a change made.
+fn transit(record: &mut JobRecord, change: &Change) {
     if record.transitions.len() >= TRANSITIONS_MAX {
         record.transitions.pop_front();
     }
@@ -294,7 +349,6 @@ fn transit(mut record: JobRecord, change: &Change) -> JobRecord {
         attempt: change.attempt,
         error: record.error.as_ref().map(|error| cut(error, TRANSITION_ERROR_BYTES_MAX)),
     });
-    record
 }
 
 #[cfg(test)]

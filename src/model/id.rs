@@ -1,5 +1,6 @@
 //! Names of jobs and pipelines: parsed once, cheap to clone, safe as keys and as path segments.
 
+use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
@@ -28,6 +29,20 @@ struct Name {
 }
 
 static HASHES: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+/// Pipeline names that one thread remembers: few are in use, and each update and row names one.
+const RECENT_NAMES: usize = 64;
+
+thread_local! {
+    static RECENT: RefCell<[Option<PipelineName>; RECENT_NAMES]> =
+        const { RefCell::new([const { None }; RECENT_NAMES]) };
+}
+
+/// Where a name is remembered. Names often differ in their last digits alone.
+fn recent_place(text: &str) -> usize {
+    let last = text.bytes().rev().take(3);
+    last.fold(text.len(), |place, byte| place * 7 + usize::from(byte)) % RECENT_NAMES
+}
 
 impl Name {
     fn new(text: &str) -> Self {
@@ -83,7 +98,9 @@ fn parse_name(text: &str, what: &'static str, bytes_max: usize) -> Result<Name, 
     if text.len() > bytes_max {
         return Err(InvalidName::TooLong { what, bytes: text.len(), bytes_max });
     }
-    if let Some(c) = text.chars().find(|c| c.is_control()) {
+    // Nearly all names are printable ASCII, which is seen without a look at each character.
+    let is_plain = text.bytes().fold(true, |is_plain, it| is_plain & matches!(it, b' '..=b'~'));
+    if !is_plain && let Some(c) = text.chars().find(|c| c.is_control()) {
         return Err(InvalidName::ControlCharacter { what, code: u32::from(c) });
     }
     if text == "." || text == ".." {
@@ -107,12 +124,19 @@ impl JobId {
 }
 
 impl PipelineName {
-    /// Parses a pipeline name. Allocates once.
+    /// Parses a pipeline name. Allocates only if this thread has not parsed it lately.
     ///
     /// # Errors
     /// [`InvalidName`]: correct the name; nothing was queued.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
-        parse_name(text, "pipeline", PIPELINE_BYTES_MAX).map(Self)
+        let parse = || parse_name(text, "pipeline", PIPELINE_BYTES_MAX).map(Self);
+        RECENT.with_borrow_mut(|recent| {
+            let Some(slot) = recent.get_mut(recent_place(text)) else { return parse() };
+            match slot {
+                Some(name) if name.as_str() == text => Ok(name.clone()),
+                slot => Ok(slot.insert(parse()?).clone()),
+            }
+        })
     }
 
     pub fn as_str(&self) -> &str {
@@ -170,5 +194,18 @@ mod tests {
             assert!(JobId::parse(bad).is_err(), "{bad:?}");
         }
         assert!(PipelineName::parse(&"p".repeat(65)).is_err());
+    }
+
+    #[test]
+    fn a_remembered_pipeline_is_the_one_that_was_asked_for() {
+        for round in 0..3 {
+            for number in 0..1_000 {
+                let text = format!("pipeline-{number}");
+                assert_eq!(PipelineName::parse(&text).unwrap().as_str(), text, "round {round}");
+            }
+            assert!(PipelineName::parse("..").is_err());
+        }
+        let (a, b) = (PipelineName::parse("pdf").unwrap(), PipelineName::parse("pdf").unwrap());
+        assert!(Arc::ptr_eq(&a.0.text, &b.0.text));
     }
 }

@@ -19,7 +19,7 @@ mod time;
 mod timeline;
 mod update;
 
-pub use change::{Change, Refusal, apply, decide};
+pub use change::{Change, Refusal, Standing, apply, decide};
 pub use counts::{Counts, Miscounted};
 pub use expected::{Expectations, Expected};
 pub use id::{InvalidName, JobId, NameMap, PipelineName};

@@ -3,6 +3,8 @@
 //! Each operation takes one seq. Replaying them gives the same records, counts and expectations,
 //! whatever the configuration and the clock say by then.
 
+use std::sync::Arc;
+
 use super::change::{Change, apply};
 use super::id::{JobId, PipelineName};
 use super::record::JobRecord;
@@ -100,7 +102,11 @@ impl Operation {
     ///
     /// # Panics
     /// As [`apply`] does.
-    pub fn apply(&self, record: Option<JobRecord>, updated_at: TimestampMs) -> Option<JobRecord> {
+    pub fn apply(
+        &self,
+        record: Option<Arc<JobRecord>>,
+        updated_at: TimestampMs,
+    ) -> Option<Arc<JobRecord>> {
         match self {
             Self::Update(change) => Some(apply(record, change, updated_at)),
             Self::Removal(_) => None,

@@ -52,21 +52,26 @@ pub struct Transition {
 }
 
 impl JobRecord {
-    /// This record to be changed: the one that nobody else holds, or a copy with room for one more
-    /// transition, so that noting it moves nothing.
-    pub fn to_change(record: Arc<Self>) -> Self {
-        Arc::try_unwrap(record).unwrap_or_else(|record| {
-            let mut transitions = VecDeque::with_capacity(record.transitions.len() + 1);
-            transitions.extend(record.transitions.iter().cloned());
-            Self {
-                pipeline: record.pipeline.clone(),
-                error: record.error.clone(),
-                message: record.message.clone(),
-                labels: record.labels.clone(),
-                transitions,
-                ..*record
-            }
-        })
+    /// This record to be changed in its place; first, it becomes a copy if somebody else holds it.
+    pub fn to_change(record: &mut Arc<Self>) -> &mut Self {
+        if Arc::get_mut(record).is_none() {
+            *record = Arc::new(record.to_copy());
+        }
+        Arc::get_mut(record).expect("nobody else holds a new copy")
+    }
+
+    /// A copy with room for one more transition, so that noting it moves nothing.
+    fn to_copy(&self) -> Self {
+        let mut transitions = VecDeque::with_capacity(self.transitions.len() + 1);
+        transitions.extend(self.transitions.iter().cloned());
+        Self {
+            pipeline: self.pipeline.clone(),
+            error: self.error.clone(),
+            message: self.message.clone(),
+            labels: self.labels.clone(),
+            transitions,
+            ..*self
+        }
     }
 
     /// What this record weighs in memory, in bytes: texts, transitions and the struct.

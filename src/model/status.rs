@@ -3,16 +3,19 @@
 //! A status is stored as the word; its [`Kind`] is derived when read, so that a change of the
 //! configuration needs no rewrite of the store.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+
+use rustc_hash::FxBuildHasher;
 
 use super::limits::STATUS_BYTES_MAX;
 
 /// A status word: `[a-z0-9_.-]{1,32}`. Upper case is lowered. `Copy`, no allocation.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy)]
 pub struct Status {
-    // Before `length`, so that the derived order is that of the words (the rest is zero).
+    /// The word, filled up with zeros, which no word holds.
     bytes: [u8; STATUS_BYTES_MAX],
     length: u8,
 }
@@ -51,10 +54,46 @@ impl Status {
     }
 }
 
+impl Status {
+    /// The word as numbers whose order is that of the words. Statuses are compared several times
+    /// for each update, and most differ in the first number.
+    fn numbers(&self) -> [u64; STATUS_BYTES_MAX / 8] {
+        let (chunks, _) = self.bytes.as_chunks::<8>();
+        let mut numbers = [0; STATUS_BYTES_MAX / 8];
+        for (number, chunk) in numbers.iter_mut().zip(chunks) {
+            *number = u64::from_be_bytes(*chunk);
+        }
+        numbers
+    }
+}
+
+impl PartialEq for Status {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Status {}
+
+impl PartialOrd for Status {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Status {
+    /// That of the words.
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.numbers().cmp(&other.numbers())
+    }
+}
+
 impl Hash for Status {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // The rest is zero.
-        state.write(self.as_str().as_bytes());
+        // What is zero behind the word says nothing more.
+        for number in self.numbers().into_iter().take_while(|number| *number != 0) {
+            state.write_u64(number);
+        }
     }
 }
 
@@ -133,7 +172,7 @@ const KNOWN: [(&str, Kind); 21] = [
 /// The map from status words to kinds: the known words, changed by the configuration.
 #[derive(Clone, Debug)]
 pub struct Kinds {
-    by_status: BTreeMap<Status, Kind>,
+    by_status: HashMap<Status, Kind, FxBuildHasher>,
     strict: bool,
 }
 
@@ -177,7 +216,19 @@ mod tests {
         assert!(Status::parse("").is_err());
         assert!(Status::parse(&"s".repeat(33)).is_err());
         assert!(Status::parse("s\u{e9}").is_err());
-        assert!(Status::parse("a").unwrap() < Status::parse("ab").unwrap());
+    }
+
+    #[test]
+    fn statuses_are_ordered_as_their_words_are() {
+        let words = ["0", "a", "a-b", "ab", "abcdefgh", "abcdefgh.", "abcdefghi", "b", "\u{7f}"];
+        let parsed: Vec<Status> = words.iter().filter_map(|it| Status::parse(it).ok()).collect();
+        assert_eq!(parsed.len(), words.len() - 1);
+        for (place, a) in parsed.iter().enumerate() {
+            for (other, b) in parsed.iter().enumerate() {
+                assert_eq!(a.cmp(b), a.as_str().cmp(b.as_str()), "{a} {b}");
+                assert_eq!(a == b, place == other);
+            }
+        }
     }
 
     #[test]

@@ -6,17 +6,20 @@
 
 mod command;
 mod finish;
+mod merge;
+mod slot;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use rustc_hash::FxBuildHasher;
 
+use self::slot::{Now, Slot};
 use super::{KeptAnswer, StoreError};
-use crate::model::limits::KEPT_ANSWER_BYTES_MAX;
+use crate::model::limits::{KEPT_ANSWER_BYTES_MAX, PIPELINE_BYTES_MAX};
 use crate::model::{
     Ack, Answer, Change, Counts, Expectations, JobId, JobRecord, Kinds, NameMap, Operation,
-    PipelineName, Rejection, RejectionCode, Request, Status, TimestampMs, Update, apply,
+    PipelineName, Rejection, RejectionCode, Request, Standing, Status, TimestampMs, Update,
     decide as decide_update,
 };
 
@@ -34,13 +37,18 @@ pub struct Ground<'a> {
     pub updated_at: TimestampMs,
 }
 
+/// What a new record weighs before its texts and transitions, in bytes.
+const RECORD_BYTES: usize = size_of::<JobRecord>() + PIPELINE_BYTES_MAX;
+
 /// A decided batch: nothing of it is visible or durable yet.
 #[derive(Debug, Default)]
 pub struct Decided {
     /// In the order of their seqs, which have no gaps.
     pub operations: Vec<Operation>,
-    /// The records after the batch, each job once; `None`: the job was removed.
-    pub records: Vec<(JobId, Option<Arc<JobRecord>>)>,
+    /// The jobs that are another after the batch, each once, with their records before it.
+    pub jobs: Vec<(JobId, Option<Arc<JobRecord>>)>,
+    /// For each operation the place of its job in `jobs`; `None` if it changes none of them.
+    pub places: Vec<Option<usize>>,
     /// One per request.
     pub answers: Vec<Answer>,
     /// New idempotency keys with the answers to keep.
@@ -53,15 +61,34 @@ impl Decided {
     pub fn is_empty(&self) -> bool {
         self.operations.is_empty() && self.keys.is_empty()
     }
+
+    /// What the records weigh after the batch at most, in bytes.
+    pub fn weight_bytes(&self) -> usize {
+        let weight = |record: &Arc<JobRecord>| record.weight_bytes();
+        let before = self.jobs.iter().map(|(_, it)| it.as_ref().map_or(RECORD_BYTES, weight));
+        let changes = self.operations.iter().filter_map(Operation::change);
+        before.sum::<usize>() + changes.map(Change::weight_bytes).sum::<usize>()
+    }
+
+    /// The records after the batch, each job once; `None`: the job was removed.
+    pub fn records(&self, updated_at: TimestampMs) -> Vec<(JobId, Option<Arc<JobRecord>>)> {
+        let mut records = self.jobs.clone();
+        for (operation, place) in self.operations.iter().zip(&self.places) {
+            if let Some((_, record)) = place.and_then(|place| records.get_mut(place)) {
+                *record = operation.apply(record.take(), updated_at);
+            }
+        }
+        records
+    }
 }
 
 /// Decides a batch. `lookup` gives the record of a job as it is before the batch.
 ///
 /// # Errors
 /// What `lookup` fails with; the batch is then undecided as a whole.
-pub fn decide(
-    requests: &[Request],
-    ground: &Ground<'_>,
+pub fn decide<'a>(
+    requests: &'a [Request],
+    ground: &'a Ground<'a>,
     lookup: impl FnMut(&JobId) -> Result<Option<Arc<JobRecord>>, StoreError>,
 ) -> Result<Decided, StoreError> {
     let updates = requests.iter().map(|request| request.updates.len()).sum();
@@ -86,23 +113,25 @@ struct Part {
     rejections: Vec<Rejection>,
 }
 
-/// A job that the batch touches.
-struct Slot {
-    job_id: JobId,
-    base: Option<Arc<JobRecord>>,
-    now: Option<Arc<JobRecord>>,
+/// What is not journalled of an operation.
+#[derive(Clone, Copy)]
+struct Note {
+    /// The slot of the job that it changes.
+    slot: Option<usize>,
+    /// True if it may merge with others of its job.
+    is_mergeable: bool,
 }
 
 struct Draft<'a, L> {
     ground: &'a Ground<'a>,
     lookup: L,
-    slots: Vec<Slot>,
+    slots: Vec<Slot<'a>>,
     /// Where the slot of a job is.
-    places: NameMap<JobId, usize>,
+    places: NameMap<&'a JobId, usize>,
     /// `None`: a heartbeat that was merged into a later one.
     operations: Vec<Option<Operation>>,
-    /// Whether the operation at the same place may merge with others of its job.
-    mergeable: Vec<bool>,
+    /// Of the operations at the same places.
+    notes: Vec<Note>,
     new_pipelines: HashSet<PipelineName>,
     new_statuses: HashSet<Status>,
     /// Pipelines that are given an expected total and had none.
@@ -120,7 +149,7 @@ where
             slots: Vec::with_capacity(updates),
             places: NameMap::with_capacity_and_hasher(updates, FxBuildHasher),
             operations: Vec::with_capacity(updates),
-            mergeable: Vec::with_capacity(updates),
+            notes: Vec::with_capacity(updates),
             new_pipelines: HashSet::new(),
             new_statuses: HashSet::new(),
             new_expected: HashSet::new(),
@@ -128,7 +157,7 @@ where
     }
 
     /// Decides one request; an atomic one is kept whole or undone whole.
-    fn request(&mut self, request: &Request) -> Result<Part, StoreError> {
+    fn request(&mut self, request: &'a Request) -> Result<Part, StoreError> {
         let start = self.operations.len();
         let mut rejections = request.rejections.clone();
         let refused_before = rejections.len();
@@ -138,19 +167,11 @@ where
             let now = request.received_at.unwrap_or(self.ground.now);
             if request.atomic {
                 let slot = self.places.get(&update.job_id).and_then(|place| self.slots.get(*place));
-                let present = slot.map(|slot| slot.now.clone());
-                undo.push((update.job_id.clone(), present));
+                undo.push((&update.job_id, slot.map(|slot| slot.now)));
             }
-            match self.update(update, now)? {
-                Ok(change) => {
-                    // One that names its pipeline is not merged, even if that is the present one.
-                    self.mergeable.push(change.is_mergeable() && update.pipeline.is_none());
-                    self.operations.push(Some(Operation::Update(change)));
-                }
-                Err((code, detail)) => {
-                    let job_id = Some(update.job_id.as_str());
-                    rejections.push(Rejection::new(*index, job_id, code, detail));
-                }
+            if let Err((code, detail)) = self.update(update, now)? {
+                let job_id = Some(update.job_id.as_str());
+                rejections.push(Rejection::new(*index, job_id, code, detail));
             }
         }
         if let Some(command) = &request.command {
@@ -165,49 +186,53 @@ where
         Ok(Part { start, end: self.operations.len(), rejections })
     }
 
-    fn undo(&mut self, start: usize, undo: Vec<(JobId, Option<Option<Arc<JobRecord>>>)>) {
+    fn undo(&mut self, start: usize, undo: Vec<(&JobId, Option<Now>)>) {
         self.operations.truncate(start);
-        self.mergeable.truncate(start);
+        self.notes.truncate(start);
         for (job_id, before) in undo.into_iter().rev() {
-            let place = self.places.get(&job_id).copied();
+            let place = self.places.get(job_id).copied();
             if let Some(slot) = place.and_then(|place| self.slots.get_mut(place)) {
                 // A job that the batch had not touched goes back to its record in the store; one
                 // that it had removed stays removed.
-                slot.now = before.unwrap_or_else(|| slot.base.clone());
+                slot.now = before.unwrap_or(Now::AsBefore);
             }
         }
     }
 
-    /// Decides one update on the overlay. The seq of the change is set provisionally, as if no
-    /// heartbeat were merged.
+    /// Decides one update on the overlay, and adds what it does. The seq of the change is set
+    /// provisionally, as if no heartbeat were merged.
     fn update(
         &mut self,
-        update: &Update,
+        update: &'a Update,
         now: TimestampMs,
-    ) -> Result<Result<Change, Refused>, StoreError> {
-        let updated_at = self.ground.updated_at;
+    ) -> Result<Result<(), Refused>, StoreError> {
         let place = match self.open_slot(&update.job_id)? {
             Ok(place) => place,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let present = self.slots.get(place).and_then(|slot| slot.now.as_deref());
+        let slot = self.slots.get(place).expect("a place is that of a slot");
+        let present = slot.standing(&self.operations);
         let mut change = match decide_update(present, update, self.ground.kinds, now) {
             Ok(change) => change,
             Err(refusal) => return Ok(Err((refusal.code(), refusal.to_string()))),
         };
+        let Standing { status_at, attempt_given, .. } = Standing::after(&change, present);
         if let Err(refusal) = self.admit_names(&change) {
             return Ok(Err(refusal));
         }
         change.seq = self.next_seq();
         if change.applied {
-            let slot = self.slot(place);
-            let record = slot.now.take().map(JobRecord::to_change);
-            slot.now = Some(Arc::new(apply(record, &change, updated_at)));
+            let operation = self.operations.len();
+            self.slot(place).now = Now::Changed { operation, status_at, attempt_given };
         }
-        Ok(Ok(change))
+        // One that names its pipeline is not merged, even if that is the present one.
+        let is_mergeable = change.is_mergeable() && update.pipeline.is_none();
+        self.notes.push(Note { slot: change.applied.then_some(place), is_mergeable });
+        self.operations.push(Some(Operation::Update(change)));
+        Ok(Ok(()))
     }
 
-    fn slot(&mut self, place: usize) -> &mut Slot {
+    fn slot(&mut self, place: usize) -> &mut Slot<'a> {
         self.slots.get_mut(place).expect("a place is that of a slot")
     }
 
@@ -217,7 +242,7 @@ where
     }
 
     /// The place of the job's slot; reads its record, if the batch has not touched it yet.
-    fn open_slot(&mut self, job_id: &JobId) -> Result<Result<usize, Refused>, StoreError> {
+    fn open_slot(&mut self, job_id: &'a JobId) -> Result<Result<usize, Refused>, StoreError> {
         if let Some(place) = self.places.get(job_id) {
             return Ok(Ok(*place));
         }
@@ -230,21 +255,22 @@ where
             base => base?,
         };
         let place = self.slots.len();
-        self.slots.push(Slot { job_id: job_id.clone(), now: base.clone(), base });
-        self.places.insert(job_id.clone(), place);
+        self.slots.push(Slot { job_id, base, now: Now::AsBefore });
+        self.places.insert(job_id, place);
         Ok(Ok(place))
     }
 
     /// Keeps the numbers of pipelines and of status words within their bounds.
     fn admit_names(&mut self, change: &Change) -> Result<(), Refused> {
-        let is_present = change.previous == Some(change.status);
-        if is_present && change.previous_pipeline.is_none() {
-            // The job is counted there.
+        // Where the job is counted, nothing is new.
+        let stays = change.previous.is_some() && change.previous_pipeline.is_none();
+        if stays && change.previous == Some(change.status) {
             return Ok(());
         }
         let Ground { counts, pipelines_max, statuses_max, .. } = *self.ground;
         let (pipelines, statuses) = (counts.by_pipeline(), counts.by_status());
-        let is_new_pipeline = !pipelines.contains_key(&change.pipeline)
+        let is_new_pipeline = !stays
+            && !pipelines.contains_key(&change.pipeline)
             && !self.new_pipelines.contains(&change.pipeline);
         let is_new_status =
             !statuses.contains_key(&change.status) && !self.new_statuses.contains(&change.status);
@@ -266,62 +292,6 @@ where
         Ok(())
     }
 
-    /// Folds each heartbeat into the next one of its job, if nothing else of the job is between.
-    fn merge_heartbeats(&mut self) -> bool {
-        if self.mergeable.iter().filter(|it| **it).count() < 2 {
-            return false;
-        }
-        let mut is_merged = false;
-        // Where the next mergeable heartbeat of a job stands, seen from the back.
-        let mut later: NameMap<JobId, usize> = NameMap::default();
-        for place in (0..self.operations.len()).rev() {
-            let Some(slot) = self.operations.get_mut(place) else { continue };
-            match slot.take() {
-                Some(Operation::Update(change)) if self.mergeable.get(place) == Some(&true) => {
-                    if let Some(&into) = later.get(&change.job_id) {
-                        let into = self.operations.get_mut(into).and_then(Option::as_mut);
-                        let Some(Operation::Update(into)) = into else {
-                            unreachable!("a later heartbeat stands at its place");
-                        };
-                        into.merge(change);
-                        is_merged = true;
-                    } else {
-                        later.insert(change.job_id.clone(), place);
-                        *slot = Some(Operation::Update(change));
-                    }
-                }
-                other => {
-                    if let Some(job_id) = other.as_ref().and_then(Operation::job_id) {
-                        later.remove(job_id);
-                    }
-                    *slot = other;
-                }
-            }
-        }
-        is_merged
-    }
-
-    /// Gives the final seqs. After a merge they differ from the provisional ones, and the records
-    /// are made anew from what the store has.
-    fn number(&mut self, is_merged: bool) {
-        if !is_merged {
-            return;
-        }
-        for slot in &mut self.slots {
-            slot.now.clone_from(&slot.base);
-        }
-        let mut seq = self.ground.last_seq;
-        for operation in self.operations.iter_mut().flatten() {
-            seq += 1;
-            operation.set_seq(seq);
-            let Some(job_id) = operation.job_id() else { continue };
-            let place = self.places.get(job_id).and_then(|place| self.slots.get_mut(*place));
-            let slot = place.expect("a job that is changed has a slot");
-            let record = slot.now.take().map(JobRecord::to_change);
-            slot.now = operation.apply(record, self.ground.updated_at).map(Arc::new);
-        }
-    }
-
     fn finish(self, requests: &[Request], parts: Vec<Part>) -> Decided {
         let mut decided = Decided::default();
         for (request, part) in requests.iter().zip(parts) {
@@ -337,15 +307,24 @@ where
             }
             decided.answers.push(answer);
         }
-        decided.operations = self.operations.into_iter().flatten().collect();
-        let changes = decided.operations.iter().filter_map(Operation::change);
+        let changes = self.operations.iter().flatten().filter_map(Operation::change);
         let started = changes.filter(|change| change.is_start());
         decided.started = started.map(|it| it.job_id.clone()).collect();
-        let changed = |slot: Slot| {
-            let is_changed = slot.now.as_ref().map(|it| it.seq) != slot.base.map(|it| it.seq);
-            is_changed.then_some((slot.job_id, slot.now))
-        };
-        decided.records = self.slots.into_iter().filter_map(changed).collect();
+        // Where the jobs of slots that are another now come to stand.
+        let mut places = Vec::with_capacity(self.slots.len());
+        decided.jobs.reserve(self.slots.len());
+        for slot in self.slots {
+            let is_changed = slot.is_changed();
+            places.push(is_changed.then_some(decided.jobs.len()));
+            if is_changed {
+                decided.jobs.push((slot.job_id.clone(), slot.base));
+            }
+        }
+        decided.places.reserve(self.operations.len());
+        for (_, note) in self.operations.iter().zip(&self.notes).filter(|(it, _)| it.is_some()) {
+            decided.places.push(note.slot.and_then(|slot| places.get(slot).copied().flatten()));
+        }
+        decided.operations = self.operations.into_iter().flatten().collect();
         decided
     }
 }

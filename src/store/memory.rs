@@ -62,6 +62,7 @@ impl WriteStore for MemoryWriter {
         };
         let updated_at = ground.updated_at;
         let decided = decide(batch, &ground, |job_id| Ok(state.jobs.get(job_id).cloned()))?;
+        let records = decided.records(updated_at);
         let is_committed = !decided.is_empty();
         if is_committed {
             state.updated_at = updated_at;
@@ -75,8 +76,8 @@ impl WriteStore for MemoryWriter {
             state.feed.push((operation, updated_at));
         }
         (state.counts, state.expectations) = (Arc::new(counts), Arc::new(expectations));
-        let jobs = decided.records.len();
-        for (job_id, record) in decided.records {
+        let jobs = records.len();
+        for (job_id, record) in records {
             match record {
                 Some(record) => drop(state.jobs.insert(job_id, record)),
                 None => drop(state.jobs.remove(&job_id)),

@@ -12,16 +12,20 @@ fn play(updates: &[UpdateFields<'_>]) -> (JobRecord, Vec<Result<bool, RejectionC
     let (mut record, mut outcomes) = (None, Vec::new());
     for (seq, fields) in (1..).zip(updates) {
         let update = Update::new(fields.clone()).unwrap();
-        match decide(record.as_ref(), &update, &Kinds::default(), NOW) {
+        match decide(record.as_deref().map(Standing::of), &update, &Kinds::default(), NOW) {
             Ok(change) => {
                 let change = Change { seq, ..change };
-                record = Some(apply(record, &change, NOW));
+                let before = record.as_deref().map(Standing::of);
+                let after = change.applied.then(|| Standing::after(&change, before));
+                let next = apply(record.clone(), &change, NOW);
+                assert!(after.is_none_or(|after| after == Standing::of(&next)));
+                record = Some(next);
                 outcomes.push(Ok(change.applied));
             }
             Err(refusal) => outcomes.push(Err(refusal.code())),
         }
     }
-    (record.expect("at least one update applies"), outcomes)
+    (Arc::unwrap_or_clone(record.expect("at least one update applies")), outcomes)
 }
 
 fn fields<'a>(status: &'a str, ms: impl Into<Option<u64>>) -> UpdateFields<'a> {

@@ -2,21 +2,22 @@
 
 use std::sync::Arc;
 
-use super::{Draft, Refused};
+use super::slot::Now;
+use super::{Draft, Note, Refused};
 use crate::model::{
     Command, Expectation, JobId, JobRecord, Operation, PipelineName, Rejection, RejectionCode,
     Removal, TimestampMs,
 };
 use crate::store::StoreError;
 
-impl<L> Draft<'_, L>
+impl<'a, L> Draft<'a, L>
 where
     L: FnMut(&JobId) -> Result<Option<Arc<JobRecord>>, StoreError>,
 {
     /// Decides a command. Returns why it is refused, if it is.
     pub(super) fn command(
         &mut self,
-        command: &Command,
+        command: &'a Command,
         now: TimestampMs,
     ) -> Result<Option<Rejection>, StoreError> {
         let (job_id, decided) = match command {
@@ -39,13 +40,14 @@ where
     }
 
     fn push(&mut self, operation: Operation) {
+        let slot = operation.job_id().and_then(|job_id| self.places.get(job_id).copied());
+        self.notes.push(Note { slot, is_mergeable: false });
         self.operations.push(Some(operation));
-        self.mergeable.push(false);
     }
 
     fn remove(
         &mut self,
-        job_id: &JobId,
+        job_id: &'a JobId,
         now: TimestampMs,
     ) -> Result<Result<Operation, Refused>, StoreError> {
         let place = match self.open_slot(job_id)? {
@@ -62,12 +64,14 @@ where
     /// spoke for it. A damaged one stays too, for `check` to find.
     fn remove_unchanged(
         &mut self,
-        job_id: &JobId,
+        job_id: &'a JobId,
         seen_seq: u64,
         now: TimestampMs,
     ) -> Result<(), StoreError> {
         let Ok(place) = self.open_slot(job_id)? else { return Ok(()) };
-        let is_unchanged = self.slot(place).now.as_ref().is_some_and(|it| it.seq == seen_seq);
+        let slot = self.slot(place);
+        let is_unchanged = matches!(slot.now, Now::AsBefore)
+            && slot.base.as_ref().is_some_and(|it| it.seq == seen_seq);
         if is_unchanged && let Some(operation) = self.take(place, now) {
             self.push(operation);
         }
@@ -77,17 +81,18 @@ where
     /// The removal of the job in a slot; `None` if there is none.
     fn take(&mut self, place: usize, now: TimestampMs) -> Option<Operation> {
         let seq = self.next_seq();
-        let slot = self.slot(place);
-        let record = slot.now.take()?;
-        let job_id = slot.job_id.clone();
-        Some(Operation::Removal(Removal {
+        let slot = self.slots.get(place)?;
+        let standing = slot.standing(&self.operations)?;
+        let removal = Removal {
             seq,
-            job_id,
+            job_id: slot.job_id.clone(),
             at: now,
-            status: record.status,
-            kind: self.ground.kinds.kind(record.status),
-            pipeline: record.pipeline.clone(),
-        }))
+            status: standing.status,
+            kind: self.ground.kinds.kind(standing.status),
+            pipeline: standing.pipeline.clone(),
+        };
+        self.slot(place).now = Now::Removed;
+        Some(Operation::Removal(removal))
     }
 
     fn expect(

@@ -43,8 +43,8 @@ fn bounded(requests: &[Request], pipelines_max: usize, statuses_max: usize) -> D
 
 /// The record of a job that the batch changed.
 fn record(decided: &Decided, job_id: &str) -> Option<Arc<JobRecord>> {
-    let mut records = decided.records.iter();
-    records.find(|(id, _)| id.as_str() == job_id).expect("the batch changed the job").1.clone()
+    let mut records = decided.records(NOW).into_iter();
+    records.find(|(id, _)| id.as_str() == job_id).expect("the batch changed the job").1
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn an_atomic_request_is_kept_whole_or_dropped_whole() {
     assert_eq!(decided.answers[1].errors[2].code, RejectionCode::UnknownJob);
     assert_eq!(decided.answers[2].seqs, Some((102, 103)));
     assert_eq!(record(&decided, "a").unwrap().transition_count, 2);
-    assert!(!decided.records.iter().any(|(id, _)| id.as_str() == "b"));
+    assert!(!decided.jobs.iter().any(|(id, _)| id.as_str() == "b"));
 }
 
 #[test]
@@ -204,15 +204,14 @@ fn only_a_job_that_is_as_it_was_seen_is_removed_and_the_others_are_no_error() {
         now: NOW,
         updated_at: NOW,
     };
+    let records = first.records(NOW);
     let decided = decide(&requests, &ground, |job_id| match job_id.as_str() {
         "d" => Err(StoreError::CorruptRecord {
             table: "records",
             key: "d".into(),
             what: "a bit".into(),
         }),
-        name => {
-            Ok(first.records.iter().find(|it| it.0.as_str() == name).and_then(|it| it.1.clone()))
-        }
+        name => Ok(records.iter().find(|it| it.0.as_str() == name).and_then(|it| it.1.clone())),
     });
     let decided = decided.unwrap();
     let answers: Vec<_> = decided.answers.iter().map(|it| (it.applied, it.rejected)).collect();
@@ -220,5 +219,5 @@ fn only_a_job_that_is_as_it_was_seen_is_removed_and_the_others_are_no_error() {
     assert_eq!(record(&decided, "a"), None);
     assert_eq!(record(&decided, "b").unwrap().status.as_str(), "processing");
     assert_eq!(decided.answers[1].seqs, Some((106, 106)));
-    assert_eq!(decided.records.len(), 2, "nothing else was touched");
+    assert_eq!(decided.jobs.len(), 2, "nothing else was touched");
 }

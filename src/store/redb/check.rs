@@ -11,7 +11,6 @@
 mod timeline;
 
 use std::ops::Bound;
-use std::sync::Arc;
 
 use redb::{ReadableTable, ReadableTableMetadata};
 
@@ -26,7 +25,7 @@ use super::schema::{
 };
 use super::snapshot::Snapshot;
 use super::tail::{Held, View, unreadable};
-use crate::model::{Counts, Expectations, JobId, JobRecord, NameMap, Operation, PipelineName};
+use crate::model::{Counts, Expectations, JobId, NameMap, Operation, PipelineName};
 use crate::store::{CheckReport, StoreError};
 
 /// Checks one moment of the store. Reads all of it.
@@ -180,9 +179,8 @@ impl Check<'_> {
                         Some(held) => held,
                         None => jobs.record(job_id)?,
                     };
-                    let before = before.map(JobRecord::to_change);
                     let after = operation.apply(before, segment.updated_at);
-                    replayed.insert(job_id.clone(), after.map(Arc::new));
+                    replayed.insert(job_id.clone(), after);
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! The journal's segments, published again as their writer did.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
@@ -7,7 +8,7 @@ use super::codec::Segment;
 use super::journal::Journal;
 use super::tail::{Publication, Tail, unreadable};
 use super::writer::appendix;
-use crate::model::{JobRecord, NameMap};
+use crate::model::{JobId, NameMap, Status};
 use crate::store::StoreError;
 
 /// Segments that are decoded before they are replayed.
@@ -71,26 +72,37 @@ fn publish(
     bytes: Arc<[u8]>,
 ) -> Result<(), StoreError> {
     let view = tail.view()?;
-    let mut records = NameMap::default();
+    let (mut jobs, mut places) = (Vec::new(), Vec::with_capacity(segment.operations.len()));
+    // Where each job stands, and its status so far.
+    let mut known: NameMap<&JobId, (usize, Option<Status>)> = NameMap::default();
     for operation in &segment.operations {
-        let Some(job_id) = operation.job_id() else { continue };
-        let before = match records.remove(job_id).or_else(|| view.tail_record(job_id)) {
-            Some(held) => held,
-            None => view.snapshot.record(job_id)?,
+        let Some(job_id) = operation.job_id() else {
+            places.push(None);
+            continue;
         };
-        if before.as_ref().map(|it| it.status) != operation.previous() {
+        let (place, status) = match known.entry(job_id) {
+            Entry::Occupied(it) => it.into_mut(),
+            Entry::Vacant(it) => {
+                let before = view.record(job_id)?;
+                let status = before.as_ref().map(|it| it.status);
+                jobs.push((job_id.clone(), before));
+                it.insert((jobs.len() - 1, status))
+            }
+        };
+        if *status != operation.previous() {
             let what = format!("seq {} does not follow the status in the tables", operation.seq());
             return Err(corrupt(batch_no, what));
         }
-        let after = operation.apply(before.map(JobRecord::to_change), segment.updated_at);
-        records.insert(job_id.clone(), after.map(Arc::new));
+        // A stale change leaves the record as it was, and in the tables.
+        let is_stale = operation.change().is_some_and(|change| !change.applied);
+        places.push((!is_stale).then_some(*place));
+        if !is_stale {
+            *status = operation.places().after.map(|(_, status)| status);
+        }
     }
     drop(view);
-    // A stale change leaves the record as it was, and in the tables.
-    records.retain(|_, held| held.as_ref().is_none_or(|it| it.seq >= segment.first_seq));
     let appendix = appendix(batch_no, &segment, bytes);
     let Segment { operations, keys, .. } = segment;
-    let records = records.into_iter().collect();
-    let published = tail.publish(Publication { appendix, operations, records, keys });
+    let published = tail.publish(Publication { appendix, operations, jobs, places, keys });
     published.map_err(|error| corrupt(batch_no, error.to_string()))
 }

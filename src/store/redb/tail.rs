@@ -103,7 +103,6 @@ impl Tail {
     /// [`Miscounted`]: the stored counts are wrong. Nothing may be published after that.
     pub fn publish(&self, batch: Publication) -> Result<(), Miscounted> {
         let mut batch = batch;
-        batch.records.sort_unstable_by_key(|(_, held)| held.as_ref().map(|record| record.seq));
         let operations = std::mem::take(&mut batch.operations);
         let tallies = Tallies::of(&operations, batch.appendix.updated_at);
         let mut changed = Vec::new();
@@ -118,7 +117,7 @@ impl Tail {
         present.last_seq = batch.appendix.last_seq;
         present.updated_at = batch.appendix.updated_at;
         let mut active = present.active.write();
-        active.add(batch, &tallies);
+        active.add(batch, &operations, &tallies);
         for pipeline in changed {
             active.expected.insert(pipeline.clone(), present.expectations.get(pipeline));
         }

@@ -138,7 +138,7 @@ impl RedbWriter {
         updated_at: TimestampMs,
         folded_through: u64,
     ) -> Result<Appended, AppendError> {
-        let Decided { operations, records, answers, mut keys, started } = decided;
+        let Decided { operations, jobs, places, answers, mut keys, started } = decided;
         keys.iter_mut().for_each(|(_, kept)| kept.at = self.age.now(updated_at));
         let batch_no = self.journal.last() + 1;
         let segment = Segment { first_seq: last_seq + 1, updated_at, operations, keys };
@@ -151,13 +151,14 @@ impl RedbWriter {
             answers,
             started,
             durable_seq,
-            jobs: records.len(),
+            jobs: jobs.len(),
             segment_bytes: bytes.len(),
             is_committed: true,
         };
         let appendix = appendix(batch_no, &segment, bytes.into());
         let Segment { operations, keys, .. } = segment;
-        let published = self.tail.publish(Publication { appendix, operations, records, keys });
+        let batch = Publication { appendix, operations, jobs, places, keys };
+        let published = self.tail.publish(batch);
         published.expect("the counts have every job that the records have");
         Ok(appended)
     }
@@ -166,10 +167,8 @@ impl RedbWriter {
     /// active one has no room for the batch, and waits for the last fold if that still goes on.
     fn make_room(&mut self, decided: &Decided) -> Result<(), StoreError> {
         let (jobs, bytes) = self.tail.active_size();
-        let records = decided.records.iter().filter_map(|(_, held)| held.as_ref());
-        let records = records.map(|it| it.weight_bytes());
-        let is_room = jobs + decided.records.len() <= self.site.options.tail_jobs_max
-            && bytes + records.sum::<usize>() <= self.site.options.tail_bytes_max;
+        let is_room = jobs + decided.jobs.len() <= self.site.options.tail_jobs_max
+            && bytes + decided.weight_bytes() <= self.site.options.tail_bytes_max;
         if is_room || bytes == 0 {
             return Ok(());
         }

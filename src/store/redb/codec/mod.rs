@@ -69,12 +69,23 @@ fn seal_with<T: SchemaWrite<Format, Src = T>>(
     value: &T,
     bytes_expected: usize,
 ) -> Vec<u8> {
+    seal_parts(key, bytes_expected, |bytes| add(bytes, value))
+}
+
+/// As [`seal_with`], for a value whose fields `add_all` adds one by one, in their order. The length
+/// of a list stands before it.
+fn seal_parts(key: &[u8], bytes_expected: usize, add_all: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(bytes_expected + VALUE_BYTES_EXPECTED);
     bytes.push(VERSION);
-    serialize_into(&mut bytes, value, format()).expect("memory takes every value");
+    add_all(&mut bytes);
     let sum = crc32c::crc32c_append(crc32c::crc32c(key), &bytes);
     bytes.extend_from_slice(&sum.to_le_bytes());
     bytes
+}
+
+/// Adds the bytes of `value`.
+fn add<T: SchemaWrite<Format, Src = T>>(bytes: &mut Vec<u8>, value: &T) {
+    serialize_into(bytes, value, format()).expect("memory takes every value");
 }
 
 /// Checks checksum and version, then decodes the payload, all of it.

@@ -3,7 +3,7 @@
 use wincode::{SchemaRead, SchemaWrite};
 
 use super::kept::{KeptV1, kept, kept_v1};
-use super::{Broken, broken, kind, kind_number, labels, pipeline, seal_with, status, unseal};
+use super::{Broken, add, broken, kind, kind_number, labels, pipeline, seal_parts, status, unseal};
 use crate::model::{
     Change, Expectation, JobId, Operation, PipelineName, Removal, Status, TimestampMs,
 };
@@ -19,7 +19,7 @@ pub struct Segment {
     pub keys: Vec<(Box<str>, KeptAnswer)>,
 }
 
-#[derive(SchemaWrite, SchemaRead)]
+#[derive(SchemaRead)]
 #[cfg_attr(test, derive(Debug, PartialEq, serde::Deserialize))]
 pub(super) struct SegmentV1<'a> {
     first_seq: u64,
@@ -85,14 +85,16 @@ struct ChangeV1<'a> {
 const OPERATION_BYTES_EXPECTED: usize = 128;
 
 pub fn encode_segment(batch_no: u64, segment: &Segment) -> Vec<u8> {
-    let value = SegmentV1 {
-        first_seq: segment.first_seq,
-        updated_at: segment.updated_at.0,
-        operations: segment.operations.iter().map(operation_v1).collect(),
-        keys: segment.keys.iter().map(|(key, kept)| (&**key, kept_v1(kept))).collect(),
-    };
-    let bytes = segment.operations.len() * OPERATION_BYTES_EXPECTED;
-    seal_with(&batch_no.to_be_bytes(), &value, bytes)
+    let Segment { first_seq, updated_at, operations, keys } = segment;
+    let bytes_expected = operations.len() * OPERATION_BYTES_EXPECTED;
+    // The fields of `SegmentV1`, without putting one together.
+    seal_parts(&batch_no.to_be_bytes(), bytes_expected, |bytes| {
+        add(bytes, &(*first_seq, updated_at.0));
+        add(bytes, &(operations.len() as u64));
+        operations.iter().for_each(|it| add(bytes, &operation_v1(it)));
+        add(bytes, &(keys.len() as u64));
+        keys.iter().for_each(|(key, kept)| add(bytes, &(&**key, kept_v1(kept))));
+    })
 }
 
 pub fn decode_segment(batch_no: u64, bytes: &[u8]) -> Result<Segment, Broken> {

@@ -12,8 +12,8 @@ use crate::model::{JobFilter, Order, Place};
 use crate::store::StoreError;
 use crate::store::redb::tail::{Generation, Row, View};
 
-/// Rows of the tail that are looked at under one hold of its lock, so that the writer never waits
-/// long for it.
+/// Rows of the tail that are looked at under one hold of its index, so that other readers never
+/// wait long for it.
 const SLICE_ROWS: usize = 256;
 
 /// Which way a walk goes.
@@ -103,20 +103,21 @@ fn window(generation: &Generation, filter: &JobFilter, seqs: Range<u64>) -> Rang
 /// The next rows of the streams that the filter asks for, in the order of the walk: the live ones,
 /// and in any case the last one that was looked at, which says how far the slice goes.
 fn slice(generation: &Generation, draft: &Draft<'_>, seqs: Range<u64>, way: Way) -> Vec<Row> {
-    let content = generation.read();
-    let streams = content.index.streams(&draft.query.filter, draft.kinds);
-    let mut heads: Vec<&[Row]> = streams.into_iter().map(|it| part(it.rows(), &seqs)).collect();
-    let mut rows = Vec::new();
-    let mut looked_at = 0;
-    while looked_at < SLICE_ROWS
-        && let Some(row) = next(&mut heads, way)
-    {
-        looked_at += 1;
-        if row.1.is_some() || looked_at == SLICE_ROWS {
-            rows.push(row.clone());
+    generation.with_index(|index| {
+        let streams = index.streams(&draft.query.filter, draft.kinds);
+        let mut heads: Vec<&[Row]> = streams.into_iter().map(|it| part(it.rows(), &seqs)).collect();
+        let mut rows = Vec::new();
+        let mut looked_at = 0;
+        while looked_at < SLICE_ROWS
+            && let Some(row) = next(&mut heads, way)
+        {
+            looked_at += 1;
+            if row.1.is_some() || looked_at == SLICE_ROWS {
+                rows.push(row.clone());
+            }
         }
-    }
-    rows
+        rows
+    })
 }
 
 fn part<'a>(rows: &'a [Row], seqs: &Range<u64>) -> &'a [Row] {

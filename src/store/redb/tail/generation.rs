@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::ids::IdRuns;
-use super::index::{Index, Row};
+use super::index::Index;
 use super::tallies::{Minutes, Tallies};
 use crate::model::{Expected, JobId, JobRecord, NameMap, Operation, PipelineName, TimestampMs};
 use crate::store::KeptAnswer;
@@ -18,6 +18,8 @@ pub struct Generation {
     content: RwLock<Content>,
     /// The ids in their order, made when somebody asks. Never locked by the writer.
     ids: Mutex<IdRuns>,
+    /// The jobs by status and pipeline, made when somebody asks. Never locked by the writer.
+    index: RwLock<Index>,
 }
 
 #[derive(Debug, Default)]
@@ -25,13 +27,14 @@ pub struct Content {
     pub records: NameMap<JobId, Held>,
     /// The keys of `records`, in the order in which they came.
     pub ids: Vec<JobId>,
-    pub index: Index,
+    /// What changed jobs, with the seqs, which rise.
+    pub changes: Vec<(u64, JobId)>,
     pub segments: Vec<Appendix>,
     pub keys: HashMap<Box<str>, Arc<KeptAnswer>>,
     pub timeline: Minutes,
     /// What is expected of the pipelines that were changed; `None`: nothing any more.
     pub expected: BTreeMap<PipelineName, Option<Expected>>,
-    /// Bytes of segments, records, index, timeline and keys.
+    /// Bytes of segments, records, changes, index, timeline and keys.
     pub weight_bytes: usize,
 }
 
@@ -51,18 +54,22 @@ pub struct Appendix {
 pub struct Publication {
     pub appendix: Appendix,
     pub operations: Vec<Operation>,
-    /// Each job once.
-    pub records: Vec<(JobId, Held)>,
+    /// The jobs that are another after it, each once, with what they were before.
+    pub jobs: Vec<(JobId, Held)>,
+    /// For each operation the place of its job in `jobs`; `None` if it changes none of them.
+    pub places: Vec<Option<usize>>,
     pub keys: Vec<(Box<str>, KeptAnswer)>,
 }
 
 /// What a job costs beside its id and its record, in bytes: its places among the records, among the
-/// ids and in two streams of the index, where as many dead rows may stand; and the counters of two
-/// `Arc`s. Vectors and maps that grow by doubling are three quarters full on the mean.
+/// ids, in the index and in two streams of it, where as many dead rows may stand; and the counters
+/// of two `Arc`s. Vectors and maps that grow by doubling are three quarters full on the mean.
 const JOB_BYTES: usize = {
-    let places = size_of::<(JobId, Held)>() + size_of::<JobId>() + 4 * size_of::<Row>();
+    let places = size_of::<(JobId, Held)>() + size_of::<JobId>() + Index::JOB_BYTES;
     places * 4 / 3 + 4 * size_of::<usize>()
 };
+/// What a change costs beside its segment and its job, in bytes.
+const CHANGE_BYTES: usize = size_of::<(u64, JobId)>() * 4 / 3;
 
 impl Generation {
     pub fn read(&self) -> RwLockReadGuard<'_, Content> {
@@ -90,6 +97,20 @@ impl Generation {
         }
     }
 
+    /// Calls `look` with the index, which has all that was published before the call.
+    pub fn with_index<T>(&self, look: impl FnOnce(&Index) -> T) -> T {
+        let is_covered = {
+            let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+            index.covers(&self.read())
+        };
+        if !is_covered {
+            let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+            // In slices, so that the writer never waits long for the lock.
+            while index.add_slice(&self.read()) {}
+        }
+        look(&self.index.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// The seqs of the operations at or after `moment`, as far as this generation goes: the first
     /// seq of the first batch that became durable then. `None` if none did.
     pub fn seq_at(&self, moment: TimestampMs) -> Option<u64> {
@@ -100,12 +121,23 @@ impl Generation {
 }
 
 impl Content {
-    /// Adds a batch, whose records are in the order of their seqs.
-    pub(super) fn add(&mut self, batch: Publication, tallies: &Tallies<'_>) {
+    /// Adds a batch of these operations.
+    pub(super) fn add(
+        &mut self,
+        batch: Publication,
+        operations: &[Operation],
+        tallies: &Tallies<'_>,
+    ) {
+        let updated_at = batch.appendix.updated_at;
         self.weight_bytes += batch.appendix.bytes.len();
         self.segments.push(batch.appendix);
-        for (job_id, held) in batch.records {
-            self.hold(job_id, held);
+        let mut jobs = batch.jobs;
+        for (operation, place) in operations.iter().zip(batch.places) {
+            if let Some((job_id, before)) = place.and_then(|place| jobs.get_mut(place)) {
+                self.change(job_id, before.take(), operation, updated_at);
+                self.changes.push((operation.seq(), job_id.clone()));
+                self.weight_bytes += CHANGE_BYTES;
+            }
         }
         for (key, answer) in batch.keys {
             self.weight_bytes += key.len() + answer.weight_bytes();
@@ -114,25 +146,23 @@ impl Content {
         self.weight_bytes += tallies.add_to(&mut self.timeline);
     }
 
-    /// Takes the newest record of a job, or that it was removed.
-    fn hold(&mut self, job_id: JobId, held: Held) {
+    /// Changes the record of a job, which is in its place already, or is `before`.
+    fn change(&mut self, job_id: &JobId, before: Held, it: &Operation, updated_at: TimestampMs) {
         let weight = |held: &Held| held.as_ref().map_or(0, |record| record.weight_bytes());
-        self.weight_bytes += weight(&held);
-        if let Some(record) = &held {
-            self.index.add(&job_id, record);
-        }
-        let id = job_id.clone();
-        match self.records.insert(job_id, held) {
+        let held = match self.records.get_mut(job_id) {
+            Some(held) => {
+                // Else the record would be copied for it.
+                drop(before);
+                self.weight_bytes -= weight(held);
+                held
+            }
             None => {
-                self.weight_bytes += JOB_BYTES + id.as_str().len();
-                self.ids.push(id);
+                self.weight_bytes += JOB_BYTES + job_id.as_str().len();
+                self.ids.push(job_id.clone());
+                self.records.entry(job_id.clone()).or_insert(before)
             }
-            Some(old) => {
-                self.weight_bytes -= weight(&old);
-                if let Some(old) = old {
-                    self.index.bury(&old);
-                }
-            }
-        }
+        };
+        *held = it.apply(held.take(), updated_at);
+        self.weight_bytes += weight(held);
     }
 }
