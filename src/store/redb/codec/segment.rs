@@ -3,7 +3,9 @@
 use wincode::{SchemaRead, SchemaWrite};
 
 use super::kept::{KeptV1, kept, kept_v1};
-use super::{Broken, broken, kind, kind_number, labels, pipeline, seal_with, status, unseal};
+use super::{
+    Broken, VERSION, broken, kind, kind_number, labels, pipeline, seal_with, status, unseal,
+};
 use crate::model::{
     Change, Expectation, JobId, Operation, PipelineName, Removal, Status, TimestampMs,
 };
@@ -92,7 +94,7 @@ pub fn encode_segment(batch_no: u64, segment: &Segment) -> Vec<u8> {
         keys: segment.keys.iter().map(|(key, kept)| (&**key, kept_v1(kept))).collect(),
     };
     let bytes = segment.operations.len() * OPERATION_BYTES_EXPECTED;
-    seal_with(&batch_no.to_be_bytes(), &value, bytes)
+    seal_with(VERSION, &batch_no.to_be_bytes(), &value, bytes)
 }
 
 pub fn decode_segment(batch_no: u64, bytes: &[u8]) -> Result<Segment, Broken> {
