@@ -21,7 +21,8 @@ use super::ids::Ids;
 use super::reader::walk_feed;
 use super::schema::{
     BY_PIPELINE, BY_STATUS, COUNTS, EXPECTED, FEED, KEYS, KEYS_BY_AGE, MARK_KEY, META, RECORDS,
-    SLOTS_KEY, index_value, parse_counts_key, pipeline_prefix, seq_of, status_prefix, with_seq,
+    SLOTS_KEY, parse_counts_key, parse_index_value, pipeline_prefix, seq_of, status_prefix,
+    with_seq,
 };
 use super::snapshot::Snapshot;
 use super::tail::{Held, View, unreadable};
@@ -124,12 +125,11 @@ impl Check<'_> {
             let status_key = with_seq(status_prefix(record.status), record.seq);
             let prefix = pipeline_prefix(&record.pipeline, record.status);
             let pipeline_key = with_seq(prefix, record.seq);
-            let place = index_value(slot, &job_id);
             for (name, index, index_key) in
                 [("by_status", &by_status, status_key), ("by_pipeline", &by_pipeline, pipeline_key)]
             {
                 let row = index.get(index_key.as_slice()).map_err(unreadable)?;
-                if row.is_none_or(|row| row.value() != place) {
+                if row.and_then(|row| parse_index_value(row.value())) != Some(slot) {
                     self.report.note(format!("{name}: no row for {job_id:?}"));
                 }
             }

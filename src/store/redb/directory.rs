@@ -3,6 +3,7 @@
 //! ```text
 //! LOCK           held by flock for the life of the process; says `clean` after a clean stop
 //! STORE          store id and format; written and synced last, marks the directory as initialised
+//! STORE.new      the same of a later format, until it takes the place of the old
 //! INITIALISING   there while a new store is being made: what lies beside it holds no update
 //! journal.redb   the recovery log
 //! tables.redb    the folded state
@@ -28,15 +29,18 @@ pub use placing::Before;
 
 use crate::store::OpenError;
 
-/// The layout of the two redb files; another number where another build could not read them. 1 to 3
-/// are of builds before the first release, and not read.
-pub const FORMAT_VERSION: u32 = 4;
+/// The layout of the two redb files; another number where another build could not read them. 5 has
+/// shorter records, index rows and blocks of ids; folds write these beside those of format 4.
+pub const FORMAT_VERSION: u32 = 5;
+/// What this build reads. 1 to 3 are of builds before the first release, and not read.
+pub const FORMATS_READ: std::ops::RangeInclusive<u32> = 4..=FORMAT_VERSION;
 pub const JOURNAL: &str = "journal.redb";
 pub const TABLES: &str = "tables.redb";
 const LOCK: &str = "LOCK";
 /// What `LOCK` says when the last stop was clean; while a process runs, it holds its number.
 const CLEAN: &str = "clean\n";
 const STORE: &str = "STORE";
+const NEW_STORE: &str = "STORE.new";
 const INITIALISING: &str = "INITIALISING";
 const OWN_FILES: [&str; 5] = [LOCK, STORE, INITIALISING, JOURNAL, TABLES];
 
@@ -127,7 +131,7 @@ impl Directory {
             return Err(damaged("it is not the mark of a jobslate store"));
         }
         let version = format.and_then(|it| it.strip_prefix("format ")).unwrap_or("missing");
-        if version.parse() != Ok(FORMAT_VERSION) {
+        if !version.parse().is_ok_and(|it| FORMATS_READ.contains(&it)) {
             return Err(other_format(&file, version));
         }
         let id = id.and_then(|it| it.strip_prefix("id ")).filter(|it| !it.is_empty());
@@ -160,9 +164,26 @@ impl Directory {
     /// Marks the directory as initialised: from now on its files are expected. Until the last step,
     /// a start finds `INITIALISING`, and begins anew.
     pub fn finish(&self, store_id: &str) -> Result<(), OpenError> {
-        let mark = format!("jobslate store\nformat {FORMAT_VERSION}\nid {store_id}\n");
-        self.write_small(STORE, &mark)?;
+        self.write_small(STORE, &mark_of(store_id))?;
         self.remove(INITIALISING)
+    }
+
+    /// Marks a store of an older format as one of the present, before anything is written that only
+    /// builds of the present format read. The files of the store keep the number that they were
+    /// made with.
+    ///
+    /// # Errors
+    /// [`OpenError::Failed`]: the mark is the old one or the new one.
+    pub fn raise_format(&self, store_id: &str) -> Result<(), OpenError> {
+        let (file, mark) = (self.path.join(STORE), mark_of(store_id));
+        let before = std::fs::read_to_string(&file).map_err(|error| failed(&file, error))?;
+        if before == mark {
+            return Ok(());
+        }
+        self.write_small(NEW_STORE, &mark)?;
+        let renamed = rustix::fs::renameat(&self.handle, NEW_STORE, &self.handle, STORE);
+        renamed.map_err(|error| failed(&file, error))?;
+        self.sync()
     }
 
     /// Creates an empty file for a new store.
@@ -249,8 +270,14 @@ pub fn damaged(file: &Path, what: &str, way_back: &str) -> OpenError {
 
 /// A store of another build.
 pub fn other_format(file: &Path, version: impl std::fmt::Display) -> OpenError {
-    let what = format!("the store's format is {version}, this build reads {FORMAT_VERSION}");
+    let (oldest, newest) = (FORMATS_READ.start(), FORMATS_READ.end());
+    let what = format!("the store's format is {version}, this build reads {oldest} to {newest}");
     damaged(file, &what, OTHER_BUILD)
+}
+
+/// The text of `STORE`.
+fn mark_of(store_id: &str) -> String {
+    format!("jobslate store\nformat {FORMAT_VERSION}\nid {store_id}\n")
 }
 
 pub fn failed(file: &Path, error: impl std::fmt::Display) -> OpenError {

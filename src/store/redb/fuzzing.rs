@@ -16,8 +16,8 @@ const KEY: &[u8] = b"k";
 const BATCH_NO: u64 = 7;
 
 /// A value under a good checksum.
-fn sealed(key: &[u8], payload: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![1];
+fn sealed(version: u8, key: &[u8], payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![version];
     bytes.extend_from_slice(payload);
     let sum = crc32c::crc32c_append(crc32c::crc32c(key), &bytes);
     bytes.extend_from_slice(&sum.to_le_bytes());
@@ -32,14 +32,16 @@ fn round_trip(bytes: &[u8], again: impl Fn(&[u8]) -> Result<Vec<u8>, Broken>) {
     }
 }
 
-/// One value of a table: the first byte says which, the others are its payload.
+/// One value of a table: the first byte says which, the others are its payload. Those whose shape
+/// has changed are there in both.
 pub fn value(data: &[u8]) {
     let Some((kind, payload)) = data.split_first() else { return };
     let key = KEY;
-    let bytes = sealed(key, payload);
+    let kind = kind % 14;
+    let bytes = sealed(if kind < 12 { 1 } else { 2 }, key, payload);
     round_trip(&bytes, |bytes| {
-        Ok(match kind % 12 {
-            0 => {
+        Ok(match kind {
+            0 | 12 => {
                 let (job_id, record) = decode_job(key, bytes)?;
                 encode_job(key, &job_id, &record)
             }
@@ -59,7 +61,7 @@ pub fn value(data: &[u8]) {
             5 => encode_tally(key, decode_tally(key, bytes)?),
             6 => encode_expected(key, decode_expected(key, bytes)?),
             7 => encode_timeline_mark(key, &decode_timeline_mark(key, bytes)?),
-            8 => encode_ids(key, decode_ids(key, bytes)?),
+            8 | 13 => encode_ids(key, decode_ids(key, bytes)?),
             9 => {
                 let (level, ids) = decode_run(key, bytes)?;
                 encode_run(key, level, ids)
@@ -74,7 +76,7 @@ pub fn value(data: &[u8]) {
 
 /// The payload of a segment of the journal.
 pub fn segment(data: &[u8]) {
-    round_trip(&sealed(&BATCH_NO.to_be_bytes(), data), |bytes| {
+    round_trip(&sealed(1, &BATCH_NO.to_be_bytes(), data), |bytes| {
         let segment: Segment = decode_segment(BATCH_NO, bytes)?;
         let seqs = segment.operations.iter().map(crate::model::Operation::seq);
         assert!(seqs.eq((segment.first_seq..).take(segment.operations.len())), "seqs in a row");

@@ -80,6 +80,7 @@ fn finish(
     for (name, hold) in [JOURNAL, TABLES].into_iter().zip(&holds) {
         hold.release().map_err(|error| failed(&directory.path_of(name), error))?;
     }
+    directory.raise_format(&store_id)?;
     let (tail, age) = (Arc::new(tail), Arc::new(AgeClock::new(site.options.clock.clone())));
     let newest = tail.view().and_then(|view| newest(&view));
     let newest = newest.map_err(|it| closed(&directory.path_of(TABLES), it))?;

@@ -6,7 +6,7 @@
 
 use redb::{ReadOnlyTable, TableDefinition};
 
-use crate::model::{JobId, PipelineName, Resolution, Status};
+use crate::model::{PipelineName, Resolution, Status};
 
 /// A table of a snapshot.
 pub type SnapshotTable = ReadOnlyTable<&'static [u8], &'static [u8]>;
@@ -29,11 +29,10 @@ pub const RUNS: Table = TableDefinition::new("runs");
 /// tables.redb: one row per run of ids, never changed. Key: its number. Value: the filter of its
 /// ids, sealed.
 pub const FILTERS: Table = TableDefinition::new("filters");
-/// tables.redb: one row per job. Key: status, zero, seq of the record. Value: slot and job id,
-/// plain.
+/// tables.redb: one row per job. Key: status, zero, seq of the record. Value: the job's slot
+/// without its leading zeros; as format 4 wrote it, all 8 bytes of the slot and the job id.
 pub const BY_STATUS: Table = TableDefinition::new("by_status");
-/// tables.redb: one row per job. Key: pipeline, zero, status, zero, seq. Value: slot and job id,
-/// plain.
+/// tables.redb: one row per job. Key: pipeline, zero, status, zero, seq. Value: as of `by_status`.
 pub const BY_PIPELINE: Table = TableDefinition::new("by_pipeline");
 /// tables.redb: rows are added at the end and trimmed at the front. Key: first seq of the block.
 /// Value: segments in a row, compressed.
@@ -182,14 +181,40 @@ pub fn seq_of(key: &[u8]) -> Option<u64> {
     key.last_chunk().map(|bytes| u64::from_be_bytes(*bytes))
 }
 
-/// `slot job_id`: the value of an index row.
-pub fn index_value(slot: u64, job_id: &JobId) -> Vec<u8> {
-    [slot.to_be_bytes().as_slice(), job_id.as_str().as_bytes()].concat()
+/// The value of an index row: the slot, big-endian, without its leading zeros.
+pub fn index_value(slot: u64) -> Vec<u8> {
+    let zeros = (slot.leading_zeros() / 8) as usize;
+    slot.to_be_bytes().into_iter().skip(zeros).collect()
 }
 
-/// Slot and job of an index row; `None` if the value is not one.
-pub fn parse_index_value(value: &[u8]) -> Option<(u64, JobId)> {
-    let (slot, job_id) = value.split_first_chunk()?;
-    let job_id = JobId::parse(std::str::from_utf8(job_id).ok()?).ok()?;
-    Some((u64::from_be_bytes(*slot), job_id))
+/// The slot of an index row; `None` if the value is not one. What format 4 wrote is longer than a
+/// slot: the id of the job follows it, which the record at the slot has too.
+pub fn parse_index_value(value: &[u8]) -> Option<u64> {
+    let slot = match value.split_first_chunk() {
+        Some((slot, _)) => *slot,
+        None => {
+            let mut slot = [0; 8];
+            slot.get_mut(8_usize.checked_sub(value.len())?..)?.copy_from_slice(value);
+            slot
+        }
+    };
+    Some(u64::from_be_bytes(slot))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn index_values_are_short_and_those_of_format_4_are_read() {
+        for (slot, bytes) in
+            [(0, 0), (1, 1), (255, 1), (256, 2), (999_999, 3), (1 << 56, 8), (u64::MAX, 8)]
+        {
+            let value = index_value(slot);
+            assert_eq!(value.len(), bytes, "{slot}");
+            assert_eq!(parse_index_value(&value), Some(slot));
+            let old = [slot.to_be_bytes().as_slice(), b"a"].concat();
+            assert_eq!(parse_index_value(&old), Some(slot));
+        }
+    }
 }

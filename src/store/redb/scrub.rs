@@ -18,7 +18,7 @@ use super::ids::Filter;
 use super::reader::segments;
 use super::schema::{
     BY_PIPELINE, BY_STATUS, COUNTS, EXPECTED, FEED, FILTERS, KEYS, KEYS_BY_AGE, MARK_KEY, META,
-    OF_TABLES, RECORDS, RUNS, SnapshotTable, TIMELINE, TIMELINE_KEY, index_value, parse_counts_key,
+    OF_TABLES, RECORDS, RUNS, SnapshotTable, TIMELINE, TIMELINE_KEY, parse_counts_key,
     parse_index_value, parse_tally_key, pipeline_prefix, seq_of, status_prefix, with_seq,
 };
 use super::snapshot::Snapshot;
@@ -180,7 +180,7 @@ fn records(snapshot: &Snapshot, key: &[u8], value: &[u8]) -> Result<(), StoreErr
     let pipeline_key = with_seq(pipeline_prefix(&record.pipeline, record.status), record.seq);
     for (definition, key) in [(BY_STATUS, status_key), (BY_PIPELINE, pipeline_key)] {
         let row = snapshot.table(definition)?.get(key.as_slice()).map_err(unreadable)?;
-        if row.is_none_or(|row| row.value() != index_value(slot, &job_id)) {
+        if row.and_then(|row| parse_index_value(row.value())) != Some(slot) {
             return Err(at_job("an index lacks it"));
         }
     }
@@ -196,8 +196,8 @@ fn index(
     prefix: impl Fn(&JobRecord) -> Vec<u8>,
 ) -> Result<(), StoreError> {
     let broken = |what: &str| Broken(what.to_owned()).at(table, key);
-    let (slot, job_id) = parse_index_value(value).ok_or_else(|| broken("it names no job"))?;
-    let record = snapshot.record_at(slot, &job_id)?;
+    let slot = parse_index_value(value).ok_or_else(|| broken("it names no job"))?;
+    let (_, record) = snapshot.job_at(slot)?;
     let is_same = with_seq(prefix(&record), record.seq) == key;
     if is_same { Ok(()) } else { Err(broken("its job is not as it says")) }
 }

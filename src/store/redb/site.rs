@@ -7,7 +7,7 @@ use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageError};
 
 use super::codec::decode_identity;
 use super::directory::{
-    Directory, FORMAT_VERSION, JOURNAL, Reread, TABLES, WAY_BACK, damaged, failed, other_format,
+    Directory, FORMATS_READ, JOURNAL, Reread, TABLES, WAY_BACK, damaged, failed, other_format,
 };
 use super::disk::{Disk, DiskCounters, Hold, Locks, Trouble};
 use super::media::Media;
@@ -137,7 +137,7 @@ impl Site {
         let bytes = bytes.ok_or_else(|| damaged(&path, "it names no store", WAY_BACK))?;
         let identity = decode_identity(IDENTITY_KEY, &bytes);
         let (version, id) = identity.map_err(|it| damaged(&path, &it.0, WAY_BACK))?;
-        if version != FORMAT_VERSION {
+        if !FORMATS_READ.contains(&version) {
             return Err(other_format(&path, version));
         }
         if id != store_id {

@@ -106,22 +106,35 @@ impl Snapshot {
         })
     }
 
-    /// The record of the job that a run or an index says stands at `slot`.
+    /// The record of the job that a run says stands at `slot`.
     ///
     /// # Errors
     /// As for [`slot`](Self::slot); a slot with no job or another one is `CorruptRecord`.
     pub fn record_at(&self, slot: u64, job_id: &JobId) -> Result<Arc<JobRecord>, StoreError> {
+        let (found, record) = self.at(slot, job_id.as_str().as_bytes())?;
+        if found != *job_id {
+            let what = "another job stands at its slot".to_owned();
+            return Err(Broken(what).at("records", job_id.as_str().as_bytes()));
+        }
+        Ok(record)
+    }
+
+    /// The job at a slot, as an index names it: whoever asks compares the seq.
+    ///
+    /// # Errors
+    /// As for [`slot`](Self::slot); a slot with no job is `CorruptRecord`.
+    pub fn job_at(&self, slot: u64) -> Result<(JobId, Arc<JobRecord>), StoreError> {
+        self.at(slot, &slot.to_be_bytes())
+    }
+
+    /// `name` is what an error calls the job.
+    fn at(&self, slot: u64, name: &[u8]) -> Result<(JobId, Arc<JobRecord>), StoreError> {
         let key = slot.to_be_bytes();
         let value = self.records.get(key.as_slice()).map_err(unreadable)?;
-        let corrupt =
-            |what: &str| Broken(what.to_owned()).at("records", job_id.as_str().as_bytes());
-        let value = value.ok_or_else(|| corrupt("its slot is empty"))?;
-        let decoded = decode_job(&key, value.value());
-        let (found, record) = decoded.map_err(|it| it.at("records", job_id.as_str().as_bytes()))?;
-        if found != *job_id {
-            return Err(corrupt("another job stands at its slot"));
-        }
-        Ok(Arc::new(record))
+        let empty = || Broken("the slot of the job is empty".to_owned()).at("records", name);
+        let value = value.ok_or_else(empty)?;
+        let decoded = decode_job(&key, value.value()).map_err(|it| it.at("records", name))?;
+        Ok((decoded.0, Arc::new(decoded.1)))
     }
 }
 

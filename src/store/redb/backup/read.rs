@@ -12,7 +12,7 @@ use crate::model::TimestampMs;
 use crate::store::redb::codec::{
     BackupHeader, BackupTrailer, Broken, decode_backup_header, decode_backup_trailer,
 };
-use crate::store::redb::directory::FORMAT_VERSION;
+use crate::store::redb::directory::FORMATS_READ;
 use crate::store::redb::ids::TABLE_PREFIX;
 use crate::store::redb::schema::{OF_TABLES, SEGMENTS};
 use crate::store::{BackupFault, BackupSummary};
@@ -120,10 +120,11 @@ impl<R: Read> BackupReader<R> {
             return Err(damaged("it has no header"));
         }
         let header = decode_backup_header(&reader.packed).map_err(broken)?;
-        let formats = (header.backup_format, header.store_format);
-        if formats != (BACKUP_FORMAT, FORMAT_VERSION) {
-            let named = |(backup, store): (u32, u32)| format!("{backup} of a store of {store}");
-            let (found, known) = (named(formats), named((BACKUP_FORMAT, FORMAT_VERSION)));
+        let (backup, store) = (header.backup_format, header.store_format);
+        if backup != BACKUP_FORMAT || !FORMATS_READ.contains(&store) {
+            let found = format!("{backup} of a store of {store}");
+            let (oldest, newest) = (FORMATS_READ.start(), FORMATS_READ.end());
+            let known = format!("{BACKUP_FORMAT} of a store of {oldest} to {newest}");
             return Err(BackupFault::OtherFormat { found, known });
         }
         let BackupHeader { store_id, made_at, as_of_seq, jobs, .. } = header;

@@ -14,6 +14,7 @@ use wincode::len::BincodeLen;
 use wincode::{SchemaRead, SchemaWrite};
 
 mod backup;
+mod ids;
 mod kept;
 mod record;
 mod segment;
@@ -22,6 +23,7 @@ pub use backup::{
     BackupHeader, BackupTrailer, decode_backup_header, decode_backup_trailer, encode_backup_header,
     encode_backup_trailer,
 };
+pub use ids::{PackedId, decode_ids, encode_ids};
 pub use kept::{decode_kept, encode_kept};
 pub use record::{decode_job, encode_job};
 pub use segment::{Segment, decode_segment, encode_segment};
@@ -29,11 +31,9 @@ pub use segment::{Segment, decode_segment, encode_segment};
 use crate::model::{Expected, Kind, Labels, PipelineName, Status, Tally};
 use crate::store::StoreError;
 
-/// The version that every value is written with.
+/// The version that values are written with, but for those whose shape has changed since.
 const VERSION: u8 = 1;
 const CHECKSUM_BYTES: usize = 4;
-/// Room for an id like a UUID and its slot.
-const ID_BYTES_EXPECTED: usize = 48;
 /// Room for a usual value, a job with four transitions, at once.
 const VALUE_BYTES_EXPECTED: usize = 384;
 /// Most bytes that a decoder may reserve for one list: far above any segment that is written.
@@ -60,23 +60,29 @@ impl Broken {
 
 /// The bytes of `value` under `key`.
 fn seal<T: SchemaWrite<Format, Src = T>>(key: &[u8], value: &T) -> Vec<u8> {
-    seal_with(key, value, 0)
+    seal_with(VERSION, key, value, 0)
 }
 
-/// As [`seal`], for a value that may need more room than most.
+/// As [`seal`], in another version, or for a value that may need more room than most.
 fn seal_with<T: SchemaWrite<Format, Src = T>>(
+    version: u8,
     key: &[u8],
     value: &T,
     bytes_expected: usize,
 ) -> Vec<u8> {
-    seal_parts(key, bytes_expected, |bytes| add(bytes, value))
+    seal_parts(version, key, bytes_expected, |bytes| add(bytes, value))
 }
 
 /// As [`seal_with`], for a value whose fields `add_all` adds one by one, in their order. The length
 /// of a list stands before it.
-fn seal_parts(key: &[u8], bytes_expected: usize, add_all: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+fn seal_parts(
+    version: u8,
+    key: &[u8],
+    bytes_expected: usize,
+    add_all: impl FnOnce(&mut Vec<u8>),
+) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(bytes_expected + VALUE_BYTES_EXPECTED);
-    bytes.push(VERSION);
+    bytes.push(version);
     add_all(&mut bytes);
     let sum = crc32c::crc32c_append(crc32c::crc32c(key), &bytes);
     bytes.extend_from_slice(&sum.to_le_bytes());
@@ -93,6 +99,14 @@ fn unseal<'a, T: SchemaRead<'a, Format, Dst = T>>(
     key: &[u8],
     bytes: &'a [u8],
 ) -> Result<T, Broken> {
+    match verified(key, bytes)? {
+        (VERSION, payload) => decode(payload),
+        (version, _) => Err(other_version(version, "1")),
+    }
+}
+
+/// Version and payload of a value whose checksum is right.
+fn verified<'a>(key: &[u8], bytes: &'a [u8]) -> Result<(u8, &'a [u8]), Broken> {
     let (body, sum) = bytes
         .split_last_chunk::<CHECKSUM_BYTES>()
         .ok_or_else(|| Broken(format!("{} bytes are too few", bytes.len())))?;
@@ -102,13 +116,17 @@ fn unseal<'a, T: SchemaRead<'a, Format, Dst = T>>(
     if !is_whole {
         return Err(Broken("the checksum does not match".to_owned()));
     }
-    match body.split_first() {
-        Some((&VERSION, payload)) => {
-            deserialize_exact(payload, format()).map_err(|error| Broken(error.to_string()))
-        }
-        Some((version, _)) => Err(Broken(format!("version {version}, this build reads 1"))),
-        None => Err(Broken("no version".to_owned())),
-    }
+    let (version, payload) = body.split_first().ok_or_else(|| Broken("no version".to_owned()))?;
+    Ok((*version, payload))
+}
+
+/// All of a payload.
+fn decode<'a, T: SchemaRead<'a, Format, Dst = T>>(payload: &'a [u8]) -> Result<T, Broken> {
+    deserialize_exact(payload, format()).map_err(|error| Broken(error.to_string()))
+}
+
+fn other_version(version: u8, known: &str) -> Broken {
+    Broken(format!("version {version}, this build reads {known}"))
 }
 
 /// A plain number, such as a count of jobs.
@@ -198,15 +216,6 @@ pub fn encode_feed_block(key: &[u8], folded_at: u64, last_seq: u64, frame: &[u8]
 }
 
 pub fn decode_feed_block<'a>(key: &[u8], bytes: &'a [u8]) -> Result<(u64, u64, &'a [u8]), Broken> {
-    unseal(key, bytes)
-}
-
-/// Some ids of a run, in their order, with the slots of their jobs.
-pub fn encode_ids(key: &[u8], ids: Vec<(&str, u64)>) -> Vec<u8> {
-    seal_with(key, &ids, ids.len() * ID_BYTES_EXPECTED)
-}
-
-pub fn decode_ids<'a>(key: &[u8], bytes: &'a [u8]) -> Result<Vec<(&'a str, u64)>, Broken> {
     unseal(key, bytes)
 }
 

@@ -3,7 +3,9 @@
 use wincode::{SchemaRead, SchemaWrite};
 
 use super::kept::{KeptV1, kept, kept_v1};
-use super::{Broken, add, broken, kind, kind_number, labels, pipeline, seal_parts, status, unseal};
+use super::{
+    Broken, VERSION, add, broken, kind, kind_number, labels, pipeline, seal_parts, status, unseal,
+};
 use crate::model::{
     Change, Expectation, JobId, Operation, PipelineName, Removal, Status, TimestampMs,
 };
@@ -88,7 +90,7 @@ pub fn encode_segment(batch_no: u64, segment: &Segment) -> Vec<u8> {
     let Segment { first_seq, updated_at, operations, keys } = segment;
     let bytes_expected = operations.len() * OPERATION_BYTES_EXPECTED;
     // The fields of `SegmentV1`, without putting one together.
-    seal_parts(&batch_no.to_be_bytes(), bytes_expected, |bytes| {
+    seal_parts(VERSION, &batch_no.to_be_bytes(), bytes_expected, |bytes| {
         add(bytes, &(*first_seq, updated_at.0));
         add(bytes, &(operations.len() as u64));
         operations.iter().for_each(|it| add(bytes, &operation_v1(it)));

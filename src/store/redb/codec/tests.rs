@@ -1,4 +1,6 @@
-use super::record::RecordV1;
+mod shapes;
+
+use super::record::{RecordV1, RecordV2};
 use super::segment::SegmentV1;
 use super::*;
 use crate::model::{
@@ -99,11 +101,18 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+fn from_hex(text: &str) -> Vec<u8> {
+    let pairs = text.trim().as_bytes().chunks(2);
+    let byte = |pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    pairs.map(byte).collect()
+}
+
 const GOLDEN_RECORD: &str = include_str!("golden_record.hex");
+const GOLDEN_RECORD_V1: &str = include_str!("golden_record_v1.hex");
 const GOLDEN_SEGMENT: &str = include_str!("golden_segment.hex");
 
 #[test]
-fn version_1_is_written_byte_for_byte() {
+fn records_and_segments_are_written_byte_for_byte() {
     assert_eq!(hex(&encode_job(SLOT, &job_id(), &record())), GOLDEN_RECORD.trim());
     assert_eq!(hex(&encode_segment(3, &segment())), GOLDEN_SEGMENT.trim());
 }
@@ -173,9 +182,6 @@ fn the_small_values_are_written_byte_for_byte_and_read_back() {
     let bytes = encode_timeline_mark(b"k", &mark);
     assert_eq!(hex(payload(&bytes)), "0102030405060708090a0b0b0b0b0b");
     assert_eq!(decode_timeline_mark(b"k", &bytes).unwrap(), mark);
-    let bytes = encode_ids(b"a", vec![("a", 300), ("b", 1)]);
-    assert_eq!(hex(payload(&bytes)), "020161fb2c01016201");
-    assert_eq!(decode_ids(b"a", &bytes).unwrap(), [("a", 300), ("b", 1)]);
     let bytes = encode_run(b"k", 2, 300);
     assert_eq!(hex(payload(&bytes)), "02fb2c01");
     assert_eq!(decode_run(b"k", &bytes).unwrap(), (2, 300));
@@ -193,8 +199,24 @@ fn payload(bytes: &[u8]) -> &[u8] {
 fn the_last_bincode_reads_what_is_written() {
     let config = bincode::config::standard();
     let bytes = encode_job(SLOT, &job_id(), &record());
+    let ours: RecordV2<'_> = decode(payload(&bytes)).unwrap();
+    let (theirs, length) =
+        bincode::serde::borrow_decode_from_slice::<RecordV2<'_>, _>(payload(&bytes), config)
+            .unwrap();
+    assert_eq!((theirs, length), (ours, payload(&bytes).len()));
+
+    let bytes = from_hex(GOLDEN_RECORD_V1);
     let ours: (&str, RecordV1<'_>) = unseal(SLOT, &bytes).unwrap();
     let (theirs, length) = bincode::serde::borrow_decode_from_slice::<(&str, RecordV1<'_>), _>(
+        payload(&bytes),
+        config,
+    )
+    .unwrap();
+    assert_eq!((theirs, length), (ours, payload(&bytes).len()));
+
+    let bytes = encode_ids(b"a", vec![(PackedId::of(shapes::UUID), 300), (PackedId::of("b"), 1)]);
+    let ours: Vec<(PackedId<'_>, u64)> = decode(payload(&bytes)).unwrap();
+    let (theirs, length) = bincode::serde::borrow_decode_from_slice::<Vec<(PackedId<'_>, u64)>, _>(
         payload(&bytes),
         config,
     )
@@ -238,14 +260,18 @@ fn a_later_version_is_refused_by_name() {
     assert_eq!(broken.0, "version 2, this build reads 1");
 }
 
-/// A payload under a good checksum, as a segment of batch `k`.
-fn sealed_for_batch(payload: &[u8]) -> Vec<u8> {
-    let key = u64::from(b'k').to_be_bytes();
-    let mut bytes = vec![VERSION];
+/// A payload under a good checksum.
+fn sealed(version: u8, key: &[u8], payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![version];
     bytes.extend_from_slice(payload);
-    let sum = crc32c::crc32c_append(crc32c::crc32c(&key), &bytes);
+    let sum = crc32c::crc32c_append(crc32c::crc32c(key), &bytes);
     bytes.extend_from_slice(&sum.to_le_bytes());
     bytes
+}
+
+/// As [`sealed`], as a segment of batch `k`.
+fn sealed_for_batch(payload: &[u8]) -> Vec<u8> {
+    sealed(VERSION, &u64::from(b'k').to_be_bytes(), payload)
 }
 
 #[test]
@@ -260,11 +286,12 @@ proptest::proptest! {
         payload in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300),
     ) {
         // With a good checksum, so that the decoder itself is reached.
-        let mut bytes = vec![VERSION];
-        bytes.extend_from_slice(&payload);
-        let sum = crc32c::crc32c_append(crc32c::crc32c(b"k"), &bytes);
-        bytes.extend_from_slice(&sum.to_le_bytes());
-        let _ = decode_job(b"k", &bytes);
+        let bytes = sealed(VERSION, b"k", &payload);
+        for version in [1, 2] {
+            let bytes = sealed(version, b"k", &payload);
+            let _ = decode_job(b"k", &bytes);
+            let _ = decode_ids(b"k", &bytes);
+        }
         let _ = decode_segment(u64::from(b'k'), &sealed_for_batch(&payload));
         let _ = decode_kept(b"k", &bytes);
         let _ = decode_mark(b"k", &bytes);
@@ -273,7 +300,6 @@ proptest::proptest! {
         let _ = decode_tally(b"k", &bytes);
         let _ = decode_expected(b"k", &bytes);
         let _ = decode_timeline_mark(b"k", &bytes);
-        let _ = decode_ids(b"k", &bytes);
         let _ = decode_run(b"k", &bytes);
         let _ = decode_filter(b"k", &bytes);
     }

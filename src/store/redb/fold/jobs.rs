@@ -168,7 +168,7 @@ fn write_index(
     for (pipeline, status, seq, place) in rows {
         let key = with_seq(prefix(pipeline, *status), *seq);
         match place {
-            Some(place) => put(table, &key, &index_value(place.slot, place.job_id))?,
+            Some(place) => put(table, &key, &index_value(place.slot))?,
             None => take(table, &key)?,
         }
     }

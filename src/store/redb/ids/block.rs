@@ -9,11 +9,12 @@ use std::ops::Bound;
 use redb::{Range, ReadableTable, Table};
 
 use crate::store::StoreError;
-use crate::store::redb::codec::{Broken, decode_ids, encode_ids};
+use crate::store::redb::codec::{Broken, PackedId, decode_ids, encode_ids};
 use crate::store::redb::schema::SnapshotTable;
 use crate::store::redb::tail::unreadable;
 
-/// Ids of a block: about 1.4 KiB of ids like UUIDs, so that two or three blocks share a page.
+/// Ids of a block: about 700 bytes of ids like UUIDs, so that some blocks share a page, and little
+/// is decoded to find one.
 const BLOCK_IDS: usize = 32;
 
 type Bytes = &'static [u8];
@@ -42,10 +43,9 @@ impl BlockWriter {
     /// # Errors
     /// [`StoreError`] as for every write.
     pub fn finish(&mut self, table: &mut Table<'_, Bytes, Bytes>) -> Result<(), StoreError> {
-        let ids: Vec<(&str, u64)> =
-            self.ids.iter().map(|(id, slot)| (id.as_str(), *slot)).collect();
-        if let Some((first, _)) = ids.first().copied() {
+        if let Some((first, _)) = self.ids.first() {
             let key = first.as_bytes();
+            let ids = self.ids.iter().map(|(id, slot)| (PackedId::of(id), *slot)).collect();
             table.insert(key, encode_ids(key, ids).as_slice()).map_err(unreadable)?;
         }
         self.ids.clear();
@@ -65,7 +65,7 @@ pub fn find(table: &impl ReadableTable<Bytes, Bytes>, id: &str) -> Result<Option
     let row = table.range(..=id.as_bytes()).map_err(unreadable)?.next_back();
     if let Some((key, value)) = row.transpose().map_err(unreadable)? {
         let ids = decode_ids(key.value(), value.value()).map_err(|it| it.at("ids", key.value()))?;
-        if let Ok(place) = ids.binary_search_by_key(&id, |(id, _)| id) {
+        if let Ok(place) = ids.binary_search_by(|(own, _)| own.order(id)) {
             return Ok(ids.get(place).map(|(_, slot)| *slot));
         }
         if key.value() > id.as_bytes() {
@@ -98,7 +98,7 @@ pub fn remove(table: &mut Table<'_, Bytes, Bytes>, id: &str) -> Result<bool, Sto
     let row = row.map(|(key, value)| (key.value().to_vec(), value.value().to_vec()));
     let Some((key, value)) = row else { return Ok(false) };
     let mut ids = decode_ids(&key, &value).map_err(|it| it.at("ids", &key))?;
-    let Ok(place) = ids.binary_search_by_key(&id, |(id, _)| id) else { return Ok(false) };
+    let Ok(place) = ids.binary_search_by(|(own, _)| own.order(id)) else { return Ok(false) };
     ids.remove(place);
     // The block keeps its key, which is no greater than any of its ids.
     let key = key.as_slice();
@@ -170,7 +170,8 @@ impl<'a> Ids<'a> {
             let (key, value) = row.map_err(unreadable)?;
             let ids = decode_ids(key.value(), value.value());
             let ids = ids.map_err(|it| it.at("ids", key.value()))?;
-            self.block = ids.into_iter().rev().map(|(id, slot)| (id.to_owned(), slot)).collect();
+            self.block =
+                ids.into_iter().rev().map(|(id, slot)| (id.with(str::to_owned), slot)).collect();
         }
         Ok(self.block.last())
     }

@@ -151,15 +151,19 @@ fn tables(
 ) -> Result<bool, StoreError> {
     let mut rows = Rows::open(view, &draft.query.filter, draft.kinds, seqs, way)?;
     loop {
-        let Some(IndexRow { seq, slot, job_id }) = rows.next()? else { return Ok(true) };
+        let Some(IndexRow { seq, slot }) = rows.next()? else { return Ok(true) };
         if draft.is_full() {
             return Ok(false);
         }
-        if seq > draft.as_of_seq || view.tail_record(&job_id).is_some() {
+        if seq > draft.as_of_seq {
             draft.examine(Place::Seq(seq), None);
             continue;
         }
-        let record = view.snapshot.record_at(slot, &job_id)?;
+        let (job_id, record) = view.snapshot.job_at(slot)?;
+        if view.tail_record(&job_id).is_some() {
+            draft.examine(Place::Seq(seq), None);
+            continue;
+        }
         let record = Some(record).filter(|record| record.seq == seq);
         let filter = &draft.query.filter;
         let belongs = record.filter(|it| {

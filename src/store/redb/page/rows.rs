@@ -29,7 +29,6 @@ struct Stream {
 pub struct IndexRow {
     pub seq: u64,
     pub slot: u64,
-    pub job_id: JobId,
 }
 
 impl Rows {
@@ -119,7 +118,7 @@ impl Stream {
 
 fn parse(table: &'static str, key: &[u8], value: &[u8]) -> Result<IndexRow, StoreError> {
     let row = seq_of(key).zip(parse_index_value(value));
-    row.map(|(seq, (slot, job_id))| IndexRow { seq, slot, job_id }).ok_or_else(|| {
+    row.map(|(seq, slot)| IndexRow { seq, slot }).ok_or_else(|| {
         let key = String::from_utf8_lossy(key).escape_debug().collect();
         StoreError::CorruptRecord { table, key, what: "it is not an index row".to_owned() }
     })
@@ -175,9 +174,9 @@ impl Index<'_> {
                 None => high = middle,
                 Some(row) => {
                     let (key, value) = row.map_err(unreadable)?;
-                    let IndexRow { seq, slot, job_id } =
+                    let IndexRow { seq, slot } =
                         parse(self.table_name, key.value(), value.value())?;
-                    let record = self.jobs.record_at(slot, &job_id)?;
+                    let (job_id, record) = self.jobs.job_at(slot)?;
                     let record = Some(record).filter(|it| it.seq == seq);
                     let record = record.ok_or_else(|| StoreError::CorruptRecord {
                         table: self.table_name,

@@ -29,7 +29,7 @@ fn assert_refused(options: &StoreOptions, format: u32) {
     let refused = crate::store::redb::open(options.clone(), OpenHooks::default()).err().unwrap();
     assert!(matches!(refused, OpenError::Damaged { .. }), "{refused:?}");
     let message = refused.to_string();
-    let reason = format!("format is {format}, this build reads 4");
+    let reason = format!("format is {format}, this build reads 4 to 5");
     assert!(message.contains(&reason) && message.contains("the build that wrote it"), "{message}");
     assert!(files(&options.directory) == before, "it was changed");
 }
@@ -39,8 +39,8 @@ fn a_store_whose_mark_has_another_format_is_refused_by_name_and_not_touched() {
     let directory = tempfile::tempdir().unwrap();
     let options = options(&directory);
     let mark = closed_store(&options);
-    for format in [1, 2, 3, 5] {
-        let other = mark.replace("format 4", &format!("format {format}"));
+    for format in [1, 2, 3, 6] {
+        let other = mark.replace("format 5", &format!("format {format}"));
         std::fs::write(directory.path().join("STORE"), other).unwrap();
         assert_refused(&options, format);
     }
@@ -64,4 +64,19 @@ fn a_file_of_another_format_is_refused_by_name_and_not_touched() {
         drop(db);
         assert_refused(&options, 2);
     }
+}
+
+/// What is folded from then on, builds of format 4 would take for damaged: they must not open it.
+#[test]
+fn a_store_of_format_4_is_marked_as_one_of_format_5_when_it_is_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = options(&directory);
+    let mark = closed_store(&options);
+    let path = directory.path().join("STORE");
+    std::fs::write(&path, mark.replace("format 5", "format 4")).unwrap();
+    // What a power cut left of an opening.
+    std::fs::write(directory.path().join("STORE.new"), "jobslate").unwrap();
+    assert_eq!(open(&options).1.counts().1, 1);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), mark);
+    assert!(!directory.path().join("STORE.new").exists());
 }

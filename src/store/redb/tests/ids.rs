@@ -103,7 +103,9 @@ fn a_check_finds_each_damage_of_ids() {
     let damages: [(&str, Damage); 6] = [
         ("ids: \"job-0\" is not at its slot 0", |txn| remove_first(txn, run("ids_0000000001"))),
         ("ids: \"job-1\" is not at its slot 1", |txn| {
-            let ids = codec::encode_ids(b"job-0", vec![("job-0", 0), ("job-1", 0), ("job-2", 2)]);
+            let ids = [("job-0", 0), ("job-1", 0), ("job-2", 2)];
+            let ids = ids.map(|(id, slot)| (codec::PackedId::of(id), slot)).to_vec();
+            let ids = codec::encode_ids(b"job-0", ids);
             txn.open_table(run("ids_0000000001")).unwrap().insert(&b"job-0"[..], &*ids).unwrap();
         }),
         ("ids, job-0: the checksum does not match", |txn| {
