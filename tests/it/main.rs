@@ -17,6 +17,7 @@ mod commands;
 mod double;
 mod ends;
 mod events;
+mod failing_disk;
 mod false_clock;
 mod follow;
 mod format;
