@@ -14,6 +14,7 @@ mod bad_input;
 mod benches;
 mod cli;
 mod commands;
+mod damaged;
 mod double;
 mod ends;
 mod events;
