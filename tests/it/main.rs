@@ -14,6 +14,7 @@ mod bad_input;
 mod benches;
 mod cli;
 mod commands;
+mod crowd;
 mod damaged;
 mod double;
 mod ends;
