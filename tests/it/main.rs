@@ -24,6 +24,7 @@ mod false_clock;
 mod follow;
 mod format;
 mod full_disk;
+mod headers;
 mod http;
 mod import;
 mod kill;
