@@ -1,8 +1,8 @@
 //! A disk that takes no more writes under the running server: who waits is told the truth, reads go
 //! on, and either the disk comes back or the process ends with 74. Nothing acknowledged is lost.
 //!
-//! The kernel refuses the writes: the limit of the size of files, which is what it tells the server,
-//! falls to nothing while it runs.
+//! The kernel refuses the writes: the limit of the size of files falls to nothing while the server
+//! runs.
 
 use std::process::{Command, Stdio};
 
@@ -15,7 +15,7 @@ use crate::walk::lost;
 
 const UPDATE: &str = r#"{"status":"queued"}"#;
 
-/// A site whose servers close a batch for somebody who waits and at a stop, and never by themselves.
+/// A site whose servers close a batch for somebody who waits and at a stop, never by themselves.
 fn site() -> Site {
     Site::new(&["--flush-interval=1h", "--fold-interval=1h"]).logging_to_a_pipe()
 }

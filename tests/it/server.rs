@@ -80,7 +80,7 @@ impl Site {
         Self { port, ..self }
     }
 
-    /// Servers of this site log to a pipe, so that what befalls their files does not befall the log.
+    /// Servers of this site log to a pipe, so that the log outlives what befalls their files.
     pub fn logging_to_a_pipe(self) -> Self {
         Self { is_piped: true, ..self }
     }
