@@ -8,6 +8,7 @@ mod concurrent;
 mod queries;
 mod scripts;
 
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -300,6 +301,35 @@ proptest! {
     ) {
         play(steps);
     }
+}
+
+/// The controls: an update that the store on disk is told and the oracle is not, or otherwise, is
+/// found out by the comparison.
+#[test]
+fn a_store_that_differs_by_one_fact_is_found() {
+    let update = |job_id: &str, status: &str, at: u64| {
+        let at = Some(TimestampMs(NOW + at));
+        let fields = UpdateFields { job_id, status: Some(status), at, ..UpdateFields::default() };
+        Request::new(vec![Update::new(fields).expect("the fields are valid")])
+    };
+    let same: Vec<Request> =
+        (0..8).map(|job| update(&format!("job-{job}"), "queued", job)).collect();
+    let differ = |of_oracle: Option<Request>, of_subject: Option<Request>| {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (mut oracle, mut subject) = (Subject::memory(), Subject::disk(directory.path()));
+        for (side, other) in [(&mut oracle, of_oracle), (&mut subject, of_subject)] {
+            let batch: Vec<Request> = same.iter().cloned().chain(other).collect();
+            side.write().append(&batch, TimestampMs(NOW)).expect("append");
+        }
+        subject.fold();
+        std::panic::catch_unwind(AssertUnwindSafe(|| compare(&oracle, &subject))).is_err()
+    };
+    let done = |at| Some(update("job-3", "completed", at));
+    assert!(!differ(None, None) && !differ(done(90), done(90)));
+    assert!(differ(done(90), None) && differ(None, done(90)), "an update more or less");
+    assert!(differ(done(90), done(91)), "another time");
+    assert!(differ(done(90), Some(update("job-4", "completed", 90))), "another job");
+    assert!(differ(done(90), Some(update("job-3", "error", 90))), "another status");
 }
 
 /// Rounds of the property test; `JOBSLATE_PROPERTY_CASES` asks for more.

@@ -228,3 +228,34 @@ fn a_key_that_comes_back_gives_the_first_answer_or_a_no() {
     problem(&post(r#"{"job_id":"y","status":"queued"}"#), 422, "idempotency_key_reused");
     assert_eq!(patient.server.http.get("/v1/counts").ok()["as_of_seq"], 2);
 }
+
+/// One more than may be is refused by its code, whatever asks for it; what is there goes on.
+#[test]
+fn a_pipeline_more_than_may_be_is_too_many() {
+    let site = Site::new(&["--pipelines-max=2"]);
+    let server = site.start();
+    let report = |job_id: &str, pipeline: &str| {
+        let update = json!({"job_id": job_id, "status": "queued", "pipeline": pipeline});
+        server.http.post("/v1/updates", &update.to_string())
+    };
+    let expect = |pipeline: &str| {
+        let headers = &[("content-type", "application/json")];
+        let (path, body) = (&*format!("/v1/pipelines/{pipeline}"), br#"{"expected_total":5}"#);
+        let call = Call { method: reqwest::Method::PUT, path, headers, body: body.to_vec() };
+        server.http.try_send(call).unwrap()
+    };
+    for pipeline in ["one", "two"] {
+        assert_eq!(report("a", pipeline).status, 200);
+        assert_eq!(expect(pipeline).status, 200);
+    }
+    // The job moved from one to the other, so the first is free again; then both are taken.
+    assert_eq!(report("b", "three").status, 200);
+    let refused = problem(&report("c", "four"), 422, "all_rejected");
+    assert_eq!(refused["errors"][0]["code"], "too_many_pipelines", "{refused}");
+    assert!(refused["errors"][0]["detail"].as_str().unwrap().contains("2 pipelines"));
+    let refused = expect("four");
+    assert!(refused.status == 422 && refused.text.contains("too_many_pipelines"), "{refused:?}");
+    // The control: those that are there take more, and one that is freed makes room.
+    assert_eq!((report("c", "two").status, report("d", "three").status), (200, 200));
+    assert_eq!(server.http.get("/v1/counts").ok()["total"], 4);
+}

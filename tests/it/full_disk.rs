@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::server::{Server, Site, eventually};
+use crate::server::{Server, Site, eventually, skip};
 
 const DISK_MIB: usize = 400;
 
@@ -74,7 +74,7 @@ fn total(server: &Server) -> u64 {
 fn a_full_disk_refuses_updates_loses_none_and_takes_them_again_by_itself() {
     let site = Site::new(&[]);
     let Some(serve) = on_small_disk(&site) else {
-        println!("not run: nobody may mount a file system here");
+        skip("a full disk", "nobody may mount a file system here (unshare, mount)");
         return;
     };
     let server = site.start_as(serve);

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use jobslate::model::{
     JobFilter, JobId, JobRecord, Kind, Order, PageQuery, PipelineName, Request, Status, TimestampMs,
 };
-use jobslate::store::{OpenHooks, ReadStore, StoreOptions, WriteStore, memory, redb};
+use jobslate::store::{OpenHooks, ReadStore, Sides, StoreOptions, WriteStore, memory, redb};
 
+use crate::model::broken::{self, Rule};
 use crate::random::{Random, number_from_environment};
 use crate::trace::{Trace, TraceUpdate};
 
@@ -32,8 +33,18 @@ struct Pair {
 }
 
 impl Pair {
-    /// Empty stores; the tail of the one on disk is small, so that it folds often.
+    /// Empty stores.
     fn new() -> Self {
+        Self::over(|options| redb::open(options, OpenHooks::default()).unwrap())
+    }
+
+    /// With a subject of which a rule is broken, for the control.
+    fn broken(rule: Rule) -> Self {
+        Self::over(|options| broken::open(options, Some(rule)))
+    }
+
+    /// The tail of a store on disk is small, so that it folds often.
+    fn over(open: impl FnOnce(StoreOptions) -> Sides) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let options = StoreOptions {
             directory: directory.path().join("data"),
@@ -41,7 +52,7 @@ impl Pair {
             ..StoreOptions::default()
         };
         let oracle = memory::open(options.clone());
-        let subject = redb::open(options, OpenHooks::default()).unwrap();
+        let subject = open(options);
         Self { oracle, subject, batches: 0, _directory: directory }
     }
 
@@ -150,14 +161,36 @@ fn every_question_about_the_traces_is_answered_as_a_scan_would() {
     let (mut pages, mut met) = (0, 0);
     for _ in 0..queries {
         let query = words.query(&mut random, pair.batches);
-        let expected = pair.scan(&query);
-        let (walked, page_count, is_whole) = walk(&*pair.subject.1, &query);
-        let until = if is_whole { expected.len() } else { walked.len() };
-        assert_eq!(Some(&*walked), expected.get(..until), "{query:?}");
-        (pages, met) = (pages + page_count, met + walked.len());
+        let (page_count, job_count) =
+            ask(&pair, &query).unwrap_or_else(|different| panic!("{different}"));
+        (pages, met) = (pages + page_count, met + job_count);
     }
     println!("{queries} queries, {pages} pages, {met} jobs, {} updates", updates.len());
     assert!(met > 0);
+}
+
+/// Asks both; how many pages and jobs there were, or how the answers differ.
+fn ask(pair: &Pair, query: &PageQuery) -> Result<(usize, usize), String> {
+    let expected = pair.scan(query);
+    let (walked, page_count, is_whole) = walk(&*pair.subject.1, query);
+    let until = if is_whole { expected.len() } else { walked.len() };
+    if Some(&*walked) != expected.get(..until) {
+        return Err(format!("{} jobs, not the {} of {query:?}", walked.len(), expected.len()));
+    }
+    Ok((page_count, walked.len()))
+}
+
+/// The control: a window of time that begins behind its first moment is found by such questions.
+#[test]
+fn a_window_that_begins_too_late_is_found() {
+    let mut random = Random::from_environment();
+    let updates = updates(5_000);
+    let words = Words::of(&updates);
+    let mut pair = Pair::broken(Rule::WindowIsHalfOpen);
+    updates.chunks(BATCH_UPDATES).for_each(|batch| pair.append(batch));
+    let mut asked = (1..=2_000).map(|_| ask(&pair, &words.query(&mut random, pair.batches)));
+    let number = asked.position(|answer| answer.is_err()).expect("it is found");
+    println!("found by question {number}");
 }
 
 /// The jobs of a walk, its pages, and whether it came to its end: enough pages of a long one are
@@ -215,16 +248,49 @@ fn walk_beside<'u>(
         query.cursor = Some(next);
     }
     between.for_each(|batch| pair.append(batch));
-    // The walk in its order is the scan, less what changed meanwhile.
+    let is_unchanged = |(job_id, seq): &(JobId, u64)| {
+        let now = pair.subject.1.get(job_id).unwrap();
+        now.map(|record| record.seq) == Some(*seq)
+    };
+    let judged = judge_walk(&before, &walked, is_unchanged);
+    judged.unwrap_or_else(|wrong| panic!("{wrong}: {query:?}"));
+}
+
+/// The walk in its order is the scan of its beginning, less what changed meanwhile.
+fn judge_walk(
+    before: &[(JobId, u64)],
+    walked: &[(JobId, u64)],
+    is_unchanged: impl Fn(&(JobId, u64)) -> bool,
+) -> Result<(), String> {
     let places: HashMap<&(JobId, u64), usize> = before.iter().zip(0..).collect();
-    let walked_places: Vec<usize> = walked
-        .iter()
-        .map(|job| *places.get(job).unwrap_or_else(|| panic!("{job:?} was not there: {query:?}")))
-        .collect();
-    assert!(walked_places.windows(2).all(|pair| pair[0] < pair[1]), "out of order: {query:?}");
-    let walked: HashSet<&(JobId, u64)> = walked.iter().collect();
-    for job in before.iter().filter(|job| !walked.contains(job)) {
-        let now = pair.subject.1.get(&job.0).unwrap();
-        assert_ne!(now.map(|record| record.seq), Some(job.1), "{job:?} was missed: {query:?}");
+    let place = |job| places.get(job).copied().ok_or_else(|| format!("{job:?} was not there"));
+    let walked_places = walked.iter().map(place).collect::<Result<Vec<usize>, String>>()?;
+    if !walked_places.windows(2).all(|pair| pair[0] < pair[1]) {
+        return Err("out of order, or twice".to_owned());
     }
+    let walked: HashSet<&(JobId, u64)> = walked.iter().collect();
+    let missed = before.iter().find(|job| !walked.contains(job) && is_unchanged(job));
+    missed.map_or(Ok(()), |job| Err(format!("{job:?} was missed")))
+}
+
+/// The control: walks of which one fact is wrong.
+#[test]
+fn a_walk_with_one_wrong_fact_is_found() {
+    let job = |number: u64| (JobId::parse(&format!("job-{number}")).unwrap(), number);
+    let before: Vec<_> = (1..=9).map(job).collect();
+    let of = |change: fn(&mut Vec<(JobId, u64)>)| {
+        let mut walked = before.clone();
+        change(&mut walked);
+        // The last one changed meanwhile.
+        judge_walk(&before, &walked, |(_, seq)| *seq < 9)
+    };
+    assert_eq!(of(|_| ()), Ok(()));
+    assert_eq!(of(|walked| drop(walked.pop())), Ok(()), "what changed may be missed");
+    let wrong: [fn(&mut Vec<(JobId, u64)>); 4] = [
+        |walked| drop(walked.remove(3)),
+        |walked| walked.swap(3, 4),
+        |walked| walked.insert(4, walked[3].clone()),
+        |walked| walked[3].1 += 90,
+    ];
+    wrong.into_iter().for_each(|change| assert!(of(change).is_err()));
 }

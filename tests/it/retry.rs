@@ -70,14 +70,7 @@ fn a_write_repeated_at_will_counts_once_and_is_answered_alike() {
         write.send_and_hang_up(&server);
         let replies = at_once(&server.url, write);
         last_seq += 1;
-        let first = replies[0].json();
-        assert_eq!((replies[0].status, &first["last_seq"]), (200, &json!(last_seq)), "{first}");
-        for reply in &replies {
-            assert_eq!((reply.status, reply.json()), (200, first.clone()));
-        }
-        let fresh = replies.iter().filter(|it| it.header("idempotent-replayed") != "true").count();
-        assert!(fresh <= 1, "{fresh} of the repeats were taken for a first call");
-        answers.push(first);
+        answers.push(judged(&replies, last_seq).unwrap_or_else(|wrong| panic!("{wrong}")));
     }
     let applied = |server: &Server| server.http.get("/v1/stats").ok()["updates"]["applied"].clone();
     assert_eq!(applied(&server), last_seq);
@@ -95,6 +88,35 @@ fn a_write_repeated_at_will_counts_once_and_is_answered_alike() {
     assert_eq!(applied(&server), 0, "the new process has applied nothing");
     assert_eq!(server.http.get("/v1/counts").ok()["as_of_seq"], last_seq);
     assert!(server.run(&["check"]).status.success());
+}
+
+/// The one answer of all, if the call counted once, as the update `last_seq`.
+fn judged(replies: &[Reply], last_seq: u64) -> Result<Value, String> {
+    let first = replies[0].json();
+    if (replies[0].status, &first["last_seq"]) != (200, &json!(last_seq)) {
+        return Err(format!("update {last_seq} was to be answered: {first}"));
+    }
+    if let Some(other) = replies.iter().find(|it| (it.status, it.json()) != (200, first.clone())) {
+        return Err(format!("{first} and {} are two answers", other.text));
+    }
+    let fresh = replies.iter().filter(|it| it.header("idempotent-replayed") != "true").count();
+    if fresh > 1 {
+        return Err(format!("{fresh} of the repeats were taken for a first call"));
+    }
+    Ok(first)
+}
+
+/// The control: what is sent again under another key counts again, and is found out.
+#[test]
+fn a_write_repeated_under_another_key_is_found_to_count_twice() {
+    let site = Site::new(&[]);
+    let server = site.start();
+    let under = |key| Repeated { method: Method::POST, key, ..WRITES[0] }.send(&server.http);
+    let (first, same, other) = (under("one"), under("one"), under("other"));
+    assert!(judged(&[first, same], 1).is_ok());
+    let wrong = judged(&[under("one"), other], 1).unwrap_err();
+    assert!(wrong.contains("two answers"), "{wrong}");
+    assert_eq!(server.http.get("/v1/counts").ok()["as_of_seq"], 2);
 }
 
 /// The same call many times at once.

@@ -5,6 +5,7 @@
 //! hang from an answer.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -41,6 +42,15 @@ pub fn jobslate(arguments: &[&str]) -> Command {
     command
 }
 
+/// Says why a test, or a part of one, is not run here. As root under CI nobody would read that, and
+/// all that is needed can be had: there it is a failure.
+pub fn skip(test: &str, why: &str) {
+    println!("SKIPPED {test}: {why}");
+    let is_root = rustix::process::getuid().is_root();
+    let is_ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
+    assert!(!(is_root && is_ci), "{test} needs what is missing here: {why}");
+}
+
 /// A data directory, a log and the flags of the servers that run there.
 pub struct Site {
     directory: tempfile::TempDir,
@@ -48,13 +58,15 @@ pub struct Site {
     variables: Vec<(String, OsString)>,
     /// 0: each server takes a free one.
     port: u16,
+    /// True if the servers log to a pipe, and not to the file themselves.
+    is_piped: bool,
 }
 
 impl Site {
     pub fn new(flags: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        Self { directory, flags, variables: Vec::new(), port: 0 }
+        Self { directory, flags, variables: Vec::new(), port: 0, is_piped: false }
     }
 
     /// Servers of this site find the environment variable `name`.
@@ -66,6 +78,11 @@ impl Site {
     /// All servers of this site listen on `port`, so that a client finds the next one.
     pub fn on_port(self, port: u16) -> Self {
         Self { port, ..self }
+    }
+
+    /// Servers of this site log to a pipe, so that the log outlives what befalls their files.
+    pub fn logging_to_a_pipe(self) -> Self {
+        Self { is_piped: true, ..self }
     }
 
     pub fn data(&self) -> PathBuf {
@@ -88,7 +105,10 @@ impl Site {
     /// The command that serves this site.
     pub fn serve(&self) -> Command {
         let mut command = jobslate(&["serve", "--listen", &format!("127.0.0.1:{}", self.port)]);
-        command.arg("--data-dir").arg(self.data()).arg("--log-file").arg(self.log_path());
+        command.arg("--data-dir").arg(self.data());
+        if !self.is_piped {
+            command.arg("--log-file").arg(self.log_path());
+        }
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.args(&self.flags).current_dir(self.directory.path());
         command
@@ -103,6 +123,12 @@ impl Site {
     pub fn start_as(&self, mut command: Command) -> Server {
         let logged_before = self.log().len();
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        if self.is_piped {
+            let mut pipe = child.stderr.take().unwrap();
+            let mut log = File::options().create(true).append(true).open(self.log_path()).unwrap();
+            // Ends with the process, which is the only one that writes.
+            std::thread::spawn(move || std::io::copy(&mut pipe, &mut log));
+        }
         let address = eventually("the server logs its address", || {
             let log = self.log();
             if let Some(status) = child.try_wait().unwrap() {

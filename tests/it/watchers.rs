@@ -89,14 +89,30 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
+/// From where a watcher that was cut goes on, beside the last id that it was told: 0 is right.
+type Shift = i64;
+
 /// Follows until it was told all that it wants; cuts itself after some events if `cuts` is not 0.
-async fn watch(address: String, wanted: Wanted, cuts: usize, mut random: Random) -> usize {
+async fn watch(address: String, wanted: Wanted, cuts: usize, random: Random) -> usize {
+    let followed = follow(address, wanted, cuts, random, 0).await;
+    followed.unwrap_or_else(|wrong| panic!("{wrong}"))
+}
+
+/// How often it connected, or the first entry that it should not have been told.
+async fn follow(
+    address: String,
+    wanted: Wanted,
+    cuts: usize,
+    mut random: Random,
+    shift: Shift,
+) -> Result<usize, String> {
     let path = format!("/v1/updates?after={}{}", wanted.after, wanted.query);
-    let (mut told, mut last_id, mut connections) = (0, None, 0);
+    let (mut told, mut last_id, mut connections) = (0, None::<u64>, 0);
     let begun = std::time::Instant::now();
     while told < wanted.seqs.len() {
         assert!(begun.elapsed() < HANG, "only {told} came: {}", wanted.query);
-        let Some(mut events) = Events::open(&address, &path, last_id).await else {
+        let from = last_id.map(|id| id.saturating_add_signed(shift));
+        let Some(mut events) = Events::open(&address, &path, from).await else {
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         };
@@ -111,13 +127,36 @@ async fn watch(address: String, wanted: Wanted, cuts: usize, mut random: Random)
             last_id = event.id.or(last_id);
             let Some(data) = event.data else { continue };
             let entry: Value = serde_json::from_str(&data).unwrap();
-            assert_eq!(entry["seq"].as_u64(), Some(wanted.seqs[told]), "{}", wanted.query);
-            assert_eq!(event.id, Some(wanted.seqs[told]));
+            let expected = wanted.seqs.get(told).copied();
+            if (entry["seq"].as_u64(), event.id) != (expected, expected) {
+                let seq = &entry["seq"];
+                return Err(format!("told {seq}, not {expected:?}: {}", wanted.query));
+            }
             told += 1;
             events_left -= 1;
         }
     }
-    connections
+    Ok(connections)
+}
+
+/// The controls: watchers that go on one entry too late or too early over their cuts.
+#[test]
+fn a_watcher_with_a_gap_or_a_repeat_is_found() {
+    let mut random = Random::from_environment();
+    let site = Site::new(&[]);
+    let trace = part_of("google2011-jobs", 500, &site);
+    let server = site.start();
+    succeed(server.import(&trace.path));
+    let mut follow_with = |shift| {
+        let (address, wanted) = (server.address().to_owned(), Wanted::all(&trace.updates));
+        runtime().block_on(follow(address, wanted, 50, random.fork(), shift))
+    };
+    assert!(follow_with(0).is_ok_and(|connections| connections > 1));
+    for shift in [1, -1] {
+        let wrong = follow_with(shift).unwrap_err();
+        println!("{shift}: {wrong}");
+    }
+    assert!(server.stop().success());
 }
 
 /// `JOBSLATE_WATCH_UPDATES` says how much of the trace, `JOBSLATE_WATCH_KILLS` how often the server

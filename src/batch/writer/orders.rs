@@ -5,8 +5,10 @@
 //! A schedule that fails is printed; `shuttle::replay` plays it again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 
 use shuttle::thread;
 
@@ -227,6 +229,34 @@ fn leaves_once(caller: &mut Caller) {
     drop(caller.push(Ack::Durable));
 }
 
+fn flushes_once(caller: &mut Caller) {
+    caller.flush();
+}
+
+/// As a call whose client hangs up: its future is polled, and dropped before or after the answer.
+fn cancels_once(caller: &mut Caller) {
+    let update = Update::status("cancelled", "processing").unwrap();
+    let (ticket, mut verdict) = Ticket::pair();
+    if caller.queue.push(Request::new(vec![update]), Some(ticket)).is_err() {
+        return;
+    }
+    // It is owed to the store, whoever waits for it.
+    caller.done.admitted.push(("cancelled".to_owned(), None));
+    let polled = Pin::new(&mut verdict).poll(&mut Context::from_waker(Waker::noop()));
+    let is_told = |verdict: Result<Result<Answer, Failure>, _>| match verdict {
+        Ok(told) => assert!(told.is_err() || ids(&caller.store).contains(&"cancelled".to_owned())),
+        Err(_) => panic!("an admitted call is told something"),
+    };
+    match polled {
+        Poll::Ready(verdict) => is_told(verdict),
+        Poll::Pending => {
+            // Where the writer may go on.
+            thread::yield_now();
+            drop(verdict);
+        }
+    }
+}
+
 fn waits(caller: &mut Caller) {
     waits_once(caller);
     waits_once(caller);
@@ -252,18 +282,33 @@ const EVERYBODY: Callers = &[
     ("drains", Caller::drain),
 ];
 
-/// All there are: one caller who waits, and the stop at any moment.
-#[test]
-fn every_order_of_a_call_and_a_stop_keeps_the_promises() {
-    const ONE: Callers = &[("calls", leaves_once)];
+/// Plays all orders that there are of one caller and the stop at any moment; how many.
+fn every_order(callers: Callers) -> usize {
     let orders = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&orders);
     let play_one = move || {
         counted.fetch_add(1, Ordering::Relaxed);
-        play(None, false, ONE);
+        play(None, false, callers);
     };
     tried::with(Kind::Tried, || shuttle::check_dfs(play_one, None));
-    println!("{} orders", orders.load(Ordering::Relaxed));
+    let orders = orders.load(Ordering::Relaxed);
+    println!("{}: {orders} orders", callers[0].0);
+    orders
+}
+
+#[test]
+fn every_order_of_a_call_and_a_stop_keeps_the_promises() {
+    assert!(every_order(&[("calls", leaves_once)]) > 1_000);
+}
+
+#[test]
+fn every_order_of_a_flush_and_a_stop_keeps_the_promises() {
+    assert!(every_order(&[("flushes", flushes_once)]) > 1_000);
+}
+
+#[test]
+fn every_order_of_a_call_that_is_cancelled_and_a_stop_keeps_the_promises() {
+    assert!(every_order(&[("cancels", cancels_once)]) > 1_000);
 }
 
 #[test]
@@ -277,6 +322,23 @@ fn many_orders_of_everybody_keep_the_promises() {
             shuttle::check_random(move || play(end, comes_back, EVERYBODY), schedules());
             shuttle::check_pct(move || play(end, comes_back, EVERYBODY), schedules(), 3);
         });
+    }
+}
+
+/// The control of those that try every order: a bell that nobody hears.
+#[test]
+fn a_bell_that_nobody_hears_is_found_among_all_orders() {
+    const EACH: [Callers; 3] =
+        [&[("calls", leaves_once)], &[("flushes", flushes_once)], &[("cancels", cancels_once)]];
+    for callers in EACH {
+        let found = catch_unwind(AssertUnwindSafe(|| {
+            tried::with(Kind::Mute, || {
+                shuttle::check_dfs(move || play(None, false, callers), None);
+            });
+        }));
+        let panic = found.expect_err("somebody waits for ever");
+        let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+        assert!(text.contains("deadlock"), "{}: {text}", callers[0].0);
     }
 }
 

@@ -5,7 +5,7 @@
 //! One level above `src/store/conformance.rs`: here are admission, queue, writer, idempotency, and
 //! restarts of the whole.
 
-mod broken;
+pub mod broken;
 mod draw;
 mod pair;
 

@@ -1,0 +1,182 @@
+//! A store that was damaged while no server ran: the real binary refuses it with 76 and changes no
+//! byte, or opens it and says what is wrong where it is asked for. `check` ends with 1 then.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use redb::{Database, ReadableTable, TableDefinition};
+
+use crate::server::{Site, jobslate};
+
+const JOBS: usize = 300;
+/// The job that is damaged.
+const VICTIM: &str = "job-0123";
+
+type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
+
+fn name(number: usize) -> String {
+    format!("job-{number:04}")
+}
+
+/// A site with jobs, all of them in the tables: the server that made it is stopped.
+fn stopped() -> Site {
+    let site = Site::new(&[]);
+    let server = site.start();
+    let line = |number| format!("{{\"job_id\":\"{}\",\"status\":\"queued\"}}\n", name(number));
+    let lines: String = (0..JOBS).map(line).collect();
+    let reply = server.http.post_as("application/x-ndjson", "/v1/updates", &lines);
+    assert_eq!(reply.ok()["applied"], JOBS);
+    assert!(server.stop().success());
+    site
+}
+
+/// A site of its own for a copy of the data of `site`, damaged by `damage`.
+fn damaged(site: &Site, damage: impl FnOnce(&Path)) -> Site {
+    let copy = Site::new(&[]);
+    std::fs::create_dir(copy.data()).unwrap();
+    for (file, bytes) in files(&site.data()) {
+        std::fs::write(copy.data().join(file), bytes).unwrap();
+    }
+    damage(&copy.data());
+    copy
+}
+
+/// What is in the files of a store. The lock is none: it has the number of who holds it.
+fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
+    let files = std::fs::read_dir(directory).unwrap().map(|file| {
+        let file = file.unwrap();
+        (file.file_name().into_string().unwrap(), std::fs::read(file.path()).unwrap())
+    });
+    files.filter(|(name, _)| name != "LOCK").collect()
+}
+
+fn check_offline(site: &Site) -> Output {
+    jobslate(&["check", "--data-dir"]).arg(site.data()).output().unwrap()
+}
+
+fn change(file: PathBuf, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = std::fs::read(&file).unwrap();
+    change(&mut bytes);
+    std::fs::write(file, bytes).unwrap();
+}
+
+/// Turns a bit wherever the name of the victim stands.
+fn turn_bits(bytes: &mut [u8]) {
+    let places: Vec<usize> = (0..bytes.len() - VICTIM.len())
+        .filter(|at| bytes[*at..].starts_with(VICTIM.as_bytes()))
+        .collect();
+    assert!(!places.is_empty(), "the name stands in the file");
+    places.into_iter().for_each(|at| bytes[at] ^= 1);
+}
+
+type Damage = (&'static str, &'static str, fn(&Path));
+
+const REFUSED: [Damage; 7] = [
+    ("tables cut to the half", "tables.redb", |data| {
+        change(data.join("tables.redb"), |bytes| bytes.truncate(bytes.len() / 2));
+    }),
+    ("tables with turned bits", "tables.redb", |data| {
+        change(data.join("tables.redb"), |bytes| turn_bits(bytes));
+    }),
+    ("tables of zeros", "tables.redb", |data| {
+        change(data.join("tables.redb"), |bytes| bytes.fill(0));
+    }),
+    ("empty tables", "tables.redb", |data| change(data.join("tables.redb"), Vec::clear)),
+    ("no tables", "tables.redb", |data| std::fs::remove_file(data.join("tables.redb")).unwrap()),
+    ("no journal", "journal.redb", |data| {
+        std::fs::remove_file(data.join("journal.redb")).unwrap();
+    }),
+    ("a foreign journal", "journal.redb", |data| {
+        let other = stopped();
+        std::fs::copy(other.data().join("journal.redb"), data.join("journal.redb")).unwrap();
+    }),
+];
+
+#[test]
+fn a_damaged_store_is_refused_with_76_by_server_and_check_and_no_byte_is_changed() {
+    let site = stopped();
+    for (what, file, damage) in REFUSED {
+        let copy = damaged(&site, damage);
+        let before = files(&copy.data());
+        for output in [check_offline(&copy), copy.serve().output().unwrap(), check_offline(&copy)] {
+            assert_eq!(output.status.code(), Some(76), "{what}: {output:?}");
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert!(said.contains(file) && said.contains("restore"), "{what}: {said}");
+            assert!(files(&copy.data()) == before, "{what}: the files were changed");
+        }
+    }
+    // The control: nothing is wrong with the copy alone.
+    let copy = damaged(&site, |_| ());
+    assert_eq!(check_offline(&copy).status.code(), Some(0));
+    let server = copy.start();
+    assert_eq!(server.http.get("/v1/counts").ok()["total"], JOBS);
+    assert_eq!(server.run(&["check"]).status.code(), Some(0));
+    assert!(server.stop().success());
+}
+
+/// Changes a table of the tables as a program does that knows the engine, and not what the rows
+/// mean: every page is as it should be.
+fn edit(
+    data: &Path,
+    table: &'static str,
+    edit: impl FnOnce(&mut redb::Table<&'static [u8], &'static [u8]>),
+) {
+    let db = Database::open(data.join("tables.redb")).unwrap();
+    let write = db.begin_write().unwrap();
+    edit(&mut write.open_table(Table::new(table)).unwrap());
+    write.commit().unwrap();
+}
+
+/// The key and the value of the row whose value names the victim.
+fn row(table: &redb::Table<&'static [u8], &'static [u8]>) -> (Vec<u8>, Vec<u8>) {
+    let rows = table.iter().unwrap().map(|row| {
+        let (key, value) = row.unwrap();
+        (key.value().to_vec(), value.value().to_vec())
+    });
+    let name = VICTIM.as_bytes();
+    let mut rows = rows.filter(|(_, value)| value.windows(name.len()).any(|part| part == name));
+    rows.next().expect("the job has a row")
+}
+
+fn drop_index_row(data: &Path) {
+    edit(data, "by_status", |table| {
+        let (key, _) = row(table);
+        table.remove(&*key).unwrap();
+    });
+}
+
+fn turn_bit_of_record(data: &Path) {
+    edit(data, "records", |table| {
+        let (key, mut value) = row(table);
+        *value.last_mut().unwrap() ^= 1;
+        table.insert(&*key, &*value).unwrap();
+    });
+}
+
+#[test]
+fn a_store_whose_rows_contradict_each_other_makes_check_end_with_1_on_line_and_off() {
+    let site = stopped();
+    let edits: [(&str, fn(&Path), u16); 2] =
+        [("by_status", drop_index_row, 200), ("records", turn_bit_of_record, 500)];
+    for (table, damage, status) in edits {
+        let copy = damaged(&site, damage);
+        let says = |output: &Output| {
+            assert_eq!(output.status.code(), Some(1), "{table}: {output:?}");
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(said.contains("NOT CLEAN") && said.contains(table), "{said}");
+        };
+        says(&check_offline(&copy));
+        let server = copy.start();
+        says(&server.run(&["check"]));
+        // Never another value, and its neighbours are told as before.
+        let reply = server.http.get(&format!("/v1/jobs/{VICTIM}"));
+        assert_eq!(reply.status, status, "{}", reply.text);
+        if status == 500 {
+            assert_eq!(reply.json()["code"], "corrupt_record");
+        }
+        assert_eq!(server.http.get(&format!("/v1/jobs/{}", name(7))).status, 200);
+        assert!(server.stop().success());
+        says(&check_offline(&copy));
+    }
+}
