@@ -5,8 +5,8 @@
 use super::machine::{Bytes, Event, Fault, Kind, Machine};
 use super::power::{Facts, Home, Script, first_seed, settle};
 use super::*;
-use crate::store::redb::disk::tests::RELEASE_NOTES_NOTHING;
 use crate::store::OpenError;
+use crate::store::redb::disk::tests::RELEASE_NOTES_NOTHING;
 
 const BATCHES: u64 = 12;
 const FILES: [usize; 2] = [0, 1];
