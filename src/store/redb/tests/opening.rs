@@ -5,8 +5,8 @@
 use super::machine::{Bytes, Event, Fault, Kind, Machine};
 use super::power::{Facts, Home, Script, first_seed, settle};
 use super::*;
-use crate::store::OpenError;
 use crate::store::redb::disk::tests::RELEASE_NOTES_NOTHING;
+use crate::store::{AppendError, OpenError, memory};
 
 const BATCHES: u64 = 12;
 const FILES: [usize; 2] = [0, 1];
@@ -105,6 +105,85 @@ fn nothing_is_done_to_a_new_file_that_refused_a_change() {
         // The next start finds no store, and makes one.
         let (_write, read) = home.open(&Machine::with(<[Bytes; 2]>::default())).unwrap();
         assert_eq!(read.counts().1, 0);
+    }
+}
+
+/// Which file refuses something while the store is at work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Broken {
+    Journal,
+    Tables,
+}
+
+/// A store that is opened again while each change of that fails once; how many failed.
+fn fail_each_change_of_a_reopening(broken: Broken) -> usize {
+    let update = |number: u64| {
+        Request::new(vec![Update::status(&format!("late-{number}"), "queued").unwrap()])
+    };
+    for at in 0.. {
+        let (home, before) = Home::new();
+        let machine = Machine::with(before);
+        let (mut write, read) = home.open(&machine).unwrap();
+        let (mut oracle, known) = memory::open(home.options());
+        let mut script = Script::new(first_seed());
+        for number in 0..3 {
+            write.append(&[update(number)], TimestampMs(NOW)).unwrap();
+            oracle.append(&[update(number)], TimestampMs(NOW)).unwrap();
+        }
+        let _ = machine.clone().failing(once(machine.changes()));
+        match broken {
+            Broken::Journal => {
+                let refused = write.append(&[update(3)], TimestampMs(NOW));
+                assert!(matches!(refused, Err(AppendError::Unknown(_))), "{refused:?}");
+            }
+            Broken::Tables => script.rest(&mut *write, &*read),
+        }
+        assert!(write.maintain(script.now).is_err(), "{broken:?} refused something");
+        let begin = machine.changes();
+        let (events, file) = (FILES.map(|it| machine.events(it)), broken as usize);
+        let _ = machine.clone().failing(once(begin + at));
+        let reopened = write.reopen();
+        let opened = machine.events(file)[events[file].len()..].to_vec();
+        let protocol = [Event::Synced, Event::Forgotten, Event::Read];
+        assert!(opened.starts_with(&protocol), "{broken:?}, change {at}: {opened:?}");
+        let is_over = reopened.is_ok();
+        if is_over {
+            // The fold that goes on after it may have met the fault.
+            let is_met = machine.changes() > begin + at;
+            assert!(!is_met || broken == Broken::Tables, "change {at}: all is said to be well");
+        } else {
+            assert_eq!(changes_behind(&machine, begin + at), 0, "{broken:?}, change {at}");
+        }
+        machine.heal();
+        let mut has_batch = reopened.is_ok_and(|it| it.has_batch);
+        settle(&*read);
+        while write.maintain(script.now).is_err() {
+            has_batch |= write.reopen().unwrap().has_batch;
+            settle(&*read);
+        }
+        if has_batch {
+            oracle.append(&[update(3)], TimestampMs(NOW)).unwrap();
+        }
+        write.append(&[update(4)], TimestampMs(NOW)).unwrap();
+        oracle.append(&[update(4)], TimestampMs(NOW)).unwrap();
+        drop(read);
+        write.close().unwrap();
+        let (_write, read) = home.open(&machine).unwrap();
+        assert_eq!(Facts::of(&*read, 0), Facts::of(&*known, 0), "{broken:?}, change {at}");
+        assert!(read.check().unwrap().is_clean());
+        if is_over {
+            return at;
+        }
+    }
+    unreachable!("an opening has an end")
+}
+
+#[test]
+fn nothing_is_done_to_a_file_that_refused_a_change_when_it_was_opened_again() {
+    for broken in [Broken::Journal, Broken::Tables] {
+        let failed = fail_each_change_of_a_reopening(broken);
+        println!("{failed} changes of a reopening of the {broken:?} failed");
+        assert!(failed > 0, "{broken:?}: its reopening changes something");
     }
 }
 
