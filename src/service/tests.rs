@@ -1,6 +1,7 @@
 //! The service over the fake store: admission, acknowledgement, failure, stop.
 
 mod idempotency;
+mod power;
 mod stores;
 mod time;
 

@@ -27,6 +27,7 @@ use rustix::io::Errno;
 
 pub use placing::Before;
 
+use super::media::Media;
 use crate::store::OpenError;
 
 /// The layout of the two redb files; another number where another build could not read them. 5 has
@@ -194,7 +195,12 @@ impl Directory {
 
     /// Opens a file of an initialised store: plain, not empty, synced, and read from the disk again
     /// as `reread` says.
-    pub fn open_file(&self, name: &str, reread: Reread) -> Result<File, OpenError> {
+    pub fn open_file(
+        &self,
+        name: &str,
+        reread: Reread,
+        media: &dyn Media,
+    ) -> Result<File, OpenError> {
         let path = self.path.join(name);
         let file = match open_plain(&self.handle, &self.path, name, OFlags::RDWR) {
             Err(_) if path.symlink_metadata().is_err() => {
@@ -207,9 +213,9 @@ impl Directory {
             return Err(damaged(&path, "it is empty", WAY_BACK));
         }
         rustix::fs::fchmod(&file, FILE_MODE).map_err(|e| failed(&path, e))?;
-        rustix::fs::fsync(&file).map_err(|e| failed(&path, e))?;
+        media.sync(name, &file).map_err(|e| failed(&path, e))?;
         if !self.was_clean || reread == Reread::Always {
-            rustix::fs::fadvise(&file, 0, None, Advice::DontNeed).map_err(|e| failed(&path, e))?;
+            media.forget(name, &file).map_err(|e| failed(&path, e))?;
         }
         // All of it is read in a moment, in the order of its trees: that is to say, in none. A
         // system that does not take the advice is slower, no more.
@@ -257,8 +263,8 @@ pub enum Reread {
 const READ_AHEAD_BYTES_MAX: u64 = 1 << 30;
 
 /// What to do about a store that is not whole.
-pub const WAY_BACK: &str =
-    "restore a copy of the whole data directory, or move it away and start with an empty one";
+pub const WAY_BACK: &str = "restore a backup with `jobslate restore FILE --data-dir DIR --force`, \
+    or a copy of the whole data directory, or move it away and start with an empty one";
 
 /// What to do about a store of another format.
 const OTHER_BUILD: &str = "open it with the build that wrote it";

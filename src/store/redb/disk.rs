@@ -126,7 +126,9 @@ impl Disk {
         locks: Locks,
     ) -> io::Result<(Self, Arc<Hold>)> {
         let held = RwLock::new(Some(Held::new(inner.len()?)));
-        let hold = Arc::new(Hold { inner: inner.clone(), is_held: true.into(), held });
+        let is_held = true.into();
+        let (of_hold, noted) = (inner.clone(), trouble.clone());
+        let hold = Arc::new(Hold { inner: of_hold, trouble: noted, is_held, held });
         Ok((Self { inner, counters, trouble, locks, hold: hold.clone() }, hold))
     }
 }
@@ -135,6 +137,9 @@ impl Disk {
 #[derive(Debug)]
 pub struct Hold {
     inner: Backend,
+    /// That of the disk: redb sees nothing of a release, and would write and sync on through the
+    /// same handle when it is dropped.
+    trouble: Trouble,
     /// Spares the lock once nothing is held any more.
     is_held: AtomicBool,
     held: RwLock<Option<Held>>,
@@ -144,16 +149,22 @@ impl Hold {
     /// Does what was held back, in its order, and holds nothing back from now on.
     ///
     /// # Errors
-    /// What the file refuses; it is then as after a crash at that point.
+    /// What the file refuses, which fences it off; it is then as after a crash at that point.
     pub fn release(&self) -> io::Result<()> {
         let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
         let operations = held.take().map(|held| held.operations).unwrap_or_default();
         for operation in operations {
-            match operation {
-                Operation::Write(offset, data) => self.inner.write(offset, &data)?,
-                Operation::SetLength(length) => self.inner.set_len(length)?,
-                Operation::Sync => self.inner.sync_data()?,
+            let done = match operation {
+                Operation::Write(offset, data) => self.inner.write(offset, &data),
+                Operation::SetLength(length) => self.inner.set_len(length),
+                Operation::Sync => self.inner.sync_data(),
+            };
+            #[cfg(test)]
+            if tests::RELEASE_NOTES_NOTHING.get() {
+                done?;
+                continue;
             }
+            self.trouble.watch(done)?;
         }
         self.is_held.store(false, Ordering::Release);
         Ok(())
@@ -365,4 +376,4 @@ impl StorageBackend for Disk {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

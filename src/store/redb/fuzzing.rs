@@ -3,6 +3,7 @@
 //! Payloads get a good checksum here, so that the decoders behind it are reached. What is decoded
 //! must be encoded to bytes that mean the same.
 
+use super::backup::BackupReader;
 use super::codec::{
     Broken, Segment, decode_expected, decode_feed_block, decode_filter, decode_identity,
     decode_ids, decode_job, decode_kept, decode_mark, decode_number, decode_run, decode_segment,
@@ -14,6 +15,8 @@ use super::reader::segments;
 
 const KEY: &[u8] = b"k";
 const BATCH_NO: u64 = 7;
+/// Kinds of values.
+const KINDS: u8 = 14;
 
 /// A value under a good checksum.
 fn sealed(version: u8, key: &[u8], payload: &[u8]) -> Vec<u8> {
@@ -32,46 +35,55 @@ fn round_trip(bytes: &[u8], again: impl Fn(&[u8]) -> Result<Vec<u8>, Broken>) {
     }
 }
 
+/// Decodes a value of a kind, and encodes it.
+fn again(kind: u8, bytes: &[u8]) -> Result<Vec<u8>, Broken> {
+    let key = KEY;
+    Ok(match kind % KINDS {
+        0 | 12 => {
+            let (job_id, record) = decode_job(key, bytes)?;
+            encode_job(key, &job_id, &record)
+        }
+        1 => {
+            let (ordinal, kept) = decode_kept(key, bytes)?;
+            encode_kept(key, ordinal, &kept)
+        }
+        2 => encode_mark(key, &decode_mark(key, bytes)?),
+        3 => {
+            let (version, store_id) = decode_identity(key, bytes)?;
+            encode_identity(key, version, store_id)
+        }
+        4 => {
+            let (at, last_seq, frame) = decode_feed_block(key, bytes)?;
+            encode_feed_block(key, at, last_seq, frame)
+        }
+        5 => encode_tally(key, decode_tally(key, bytes)?),
+        6 => encode_expected(key, decode_expected(key, bytes)?),
+        7 => encode_timeline_mark(key, &decode_timeline_mark(key, bytes)?),
+        8 | 13 => encode_ids(key, decode_ids(key, bytes)?),
+        9 => {
+            let (level, ids) = decode_run(key, bytes)?;
+            encode_run(key, level, ids)
+        }
+        10 => encode_filter(key, decode_filter(key, bytes)?),
+        _ => encode_number(key, decode_number(key, bytes)?),
+    })
+}
+
 /// One value of a table: the first byte says which, the others are its payload. Those whose shape
 /// has changed are there in both.
 pub fn value(data: &[u8]) {
     let Some((kind, payload)) = data.split_first() else { return };
-    let key = KEY;
-    let kind = kind % 14;
-    let bytes = sealed(if kind < 12 { 1 } else { 2 }, key, payload);
-    round_trip(&bytes, |bytes| {
-        Ok(match kind {
-            0 | 12 => {
-                let (job_id, record) = decode_job(key, bytes)?;
-                encode_job(key, &job_id, &record)
-            }
-            1 => {
-                let (ordinal, kept) = decode_kept(key, bytes)?;
-                encode_kept(key, ordinal, &kept)
-            }
-            2 => encode_mark(key, &decode_mark(key, bytes)?),
-            3 => {
-                let (version, store_id) = decode_identity(key, bytes)?;
-                encode_identity(key, version, store_id)
-            }
-            4 => {
-                let (at, last_seq, frame) = decode_feed_block(key, bytes)?;
-                encode_feed_block(key, at, last_seq, frame)
-            }
-            5 => encode_tally(key, decode_tally(key, bytes)?),
-            6 => encode_expected(key, decode_expected(key, bytes)?),
-            7 => encode_timeline_mark(key, &decode_timeline_mark(key, bytes)?),
-            8 | 13 => encode_ids(key, decode_ids(key, bytes)?),
-            9 => {
-                let (level, ids) = decode_run(key, bytes)?;
-                encode_run(key, level, ids)
-            }
-            10 => encode_filter(key, decode_filter(key, bytes)?),
-            _ => encode_number(key, decode_number(key, bytes)?),
-        })
-    });
-    // And what has no good checksum.
-    assert!(decode_job(key, payload).is_err() || payload.len() > 4);
+    let version = if kind % KINDS < 12 { 1 } else { 2 };
+    let bytes = sealed(version, KEY, payload);
+    round_trip(&bytes, |bytes| again(*kind, bytes));
+    // One bit of it turned, which the payload chooses: whatever it was, it is no value any more.
+    let bits = bytes.len() * 8;
+    let place = payload.iter().fold(0, |place, byte| (place * 31 + usize::from(*byte)) % bits);
+    let mut turned = bytes;
+    if let Some(byte) = turned.get_mut(place / 8) {
+        *byte ^= 1 << (place % 8);
+    }
+    assert!(again(*kind, &turned).is_err(), "a turned bit is taken");
 }
 
 /// The payload of a segment of the journal.
@@ -84,12 +96,17 @@ pub fn segment(data: &[u8]) {
     });
 }
 
-/// A backup: what is taken says what it holds, and one byte more is not.
+/// A backup: what is taken says what it holds, and one byte more is not. It is read a second time
+/// without its checksums, so that what stands behind them is reached, too.
 pub fn backup(data: &[u8]) {
-    let Ok(summary) = super::verify_backup(data) else { return };
+    let trusted = |data: &[u8]| BackupReader::trusting(data).and_then(BackupReader::drain);
+    let (checked, trusting) = (super::verify_backup(data).ok(), trusted(data).ok());
+    assert!(checked.is_none() || checked == trusting, "without checksums it says something else");
+    let Some(summary) = trusting else { return };
     assert_eq!(summary.bytes, data.len() as u64, "all of it is the backup");
     let longer = [data, b"x"].concat();
     assert!(super::verify_backup(&*longer).is_err(), "nothing follows a backup");
+    assert!(trusted(&longer).is_err(), "nothing follows a backup, whatever its checksums");
 }
 
 /// What is in the frame of a block of the feed: segments in a row.

@@ -41,4 +41,4 @@ pub use compact::compact;
 pub use open::open;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -79,7 +79,9 @@ impl ReadStore for RedbReader {
             operations.append(&mut more);
             operations.len() < limit
         })?;
-        Ok(FeedPage { operations, first_held: first_held(&view)?, as_of_seq: view.as_of_seq })
+        let page =
+            FeedPage { operations, first_held: first_held(&view)?, as_of_seq: view.as_of_seq };
+        in_a_row(page, after, limit)
     }
 
     fn timeline(&self, query: &TimelineQuery) -> Result<Timeline, StoreError> {
@@ -163,6 +165,19 @@ fn first_held(view: &View) -> Result<u64, StoreError> {
     });
     // What is published later than this view is not in it.
     Ok(oldest.unwrap_or(u64::MAX).min(view.as_of_seq + 1))
+}
+
+/// The page, if its seqs have no gap: redb verifies no page on the way to a block, so a turned bit
+/// there may hide one.
+fn in_a_row(page: FeedPage, after: u64, limit: usize) -> Result<FeedPage, StoreError> {
+    let from = after.max(page.first_held.saturating_sub(1));
+    let last = page.operations.last().map_or(from, Operation::seq);
+    let is_in_a_row = page.operations.iter().map(Operation::seq).eq((from..=last).skip(1));
+    if is_in_a_row && (page.operations.len() >= limit || last >= page.as_of_seq) {
+        return Ok(page);
+    }
+    let what = format!("the seqs after {from} up to {} have a gap", page.as_of_seq);
+    Err(StoreError::CorruptRecord { table: "feed", key: from.to_string(), what })
 }
 
 /// Hands on the operations after seq `after`, in order and by segments, until `take` says no.

@@ -51,7 +51,7 @@ impl Site {
     /// # Errors
     /// [`OpenError`]: damaged, of another store, or refused by the system; nothing was changed.
     pub fn open(&self, name: &str, store_id: &str) -> Result<StoreFile, OpenError> {
-        let file = self.directory.open_file(name, Reread::AfterUncleanStop)?;
+        let file = self.directory.open_file(name, Reread::AfterUncleanStop, &*self.media)?;
         self.with(name, file, Locks::Taken).and_then(|file| self.identified(name, store_id, file))
     }
 
@@ -61,7 +61,7 @@ impl Site {
     /// # Errors
     /// As for [`open`](Self::open).
     pub fn reopen(&self, name: &str, store_id: &str) -> Result<StoreFile, OpenError> {
-        let file = self.directory.open_file(name, Reread::Always)?;
+        let file = self.directory.open_file(name, Reread::Always, &*self.media)?;
         self.with(name, file, Locks::Skipped).and_then(|file| self.identified(name, store_id, file))
     }
 

@@ -1,11 +1,15 @@
 //! What is kept for a time, what a check finds, and the races of the folder.
 
+mod blindness;
+mod bytes;
 mod compact;
 mod damage;
+pub(crate) mod disks;
 mod format;
 mod ids;
-mod machine;
-mod power;
+pub(crate) mod machine;
+mod opening;
+pub(crate) mod power;
 mod timeline;
 mod trouble;
 

@@ -11,8 +11,8 @@ use crate::model::TimestampMs;
 use crate::store::redb::check::mark_of;
 use crate::store::redb::codec::{Segment, encode_segment};
 use crate::store::redb::directory::{Before, Directory};
-use crate::store::redb::media::Files;
-use crate::store::redb::open::{create, open};
+use crate::store::redb::media::{Files, Media};
+use crate::store::redb::open::{create, open_on};
 use crate::store::redb::schema::{META, SEGMENTS};
 use crate::store::redb::site::Site;
 use crate::store::redb::snapshot::open_table;
@@ -34,11 +34,24 @@ pub fn restore(
     directory: &Path,
     may_replace: bool,
 ) -> Result<BackupSummary, RestoreError> {
+    restore_on(reader, directory, may_replace, &(Arc::new(Files) as Arc<dyn Media>))
+}
+
+/// [`restore`], with the bytes of the two files where `media` has them.
+///
+/// # Errors
+/// As for [`restore`].
+pub(super) fn restore_on(
+    reader: impl Read,
+    directory: &Path,
+    may_replace: bool,
+    media: &Arc<dyn Media>,
+) -> Result<BackupSummary, RestoreError> {
     // What is no backup at all is refused before anything is made.
     let reader = BackupReader::open(reader)?;
     let before = Before::of(directory);
     let place = Directory::lock(directory)?;
-    let restored = make(reader, &place, may_replace);
+    let restored = make(reader, &place, may_replace, media);
     if restored.is_ok() {
         place.release()?;
     } else {
@@ -51,6 +64,7 @@ fn make(
     reader: BackupReader<impl Read>,
     place: &Directory,
     may_replace: bool,
+    media: &Arc<dyn Media>,
 ) -> Result<BackupSummary, RestoreError> {
     place.settle()?;
     // A store that is damaged is one as well.
@@ -59,8 +73,8 @@ fn make(
         return Err(RestoreError::Exists { directory });
     }
     let options = keeping_all(&place.restoring());
-    let summary = fill_new(reader, &options)?;
-    check(&options, &summary)?;
+    let summary = fill_new(reader, &options, media)?;
+    check(&options, &summary, media)?;
     place.replace()?;
     Ok(summary)
 }
@@ -82,12 +96,13 @@ pub fn keeping_all(directory: &Path) -> StoreOptions {
 fn fill_new(
     mut reader: BackupReader<impl Read>,
     options: &StoreOptions,
+    media: &Arc<dyn Media>,
 ) -> Result<BackupSummary, RestoreError> {
     let directory = Directory::lock(&options.directory)?;
     let store_id = uuid::Uuid::now_v7().to_string();
     let directory = Arc::new(directory);
-    let media = Arc::new(Files);
-    let site = Site::new(directory.clone(), options.clone(), OpenHooks::default(), media);
+    let hooks = OpenHooks::default();
+    let site = Site::new(directory.clone(), options.clone(), hooks, media.clone());
     let [journal, tables] = create(&site, &store_id)?.map(|file| file.db);
     let summary = fill(&mut reader, &tables, &journal)?;
     keep_newest(&tables, &journal)?;
@@ -174,8 +189,12 @@ fn keep_newest(tables: &Database, journal: &Database) -> Result<(), StoreError> 
 }
 
 /// Opens the new store as a server would, compares everything with everything, and closes it.
-fn check(options: &StoreOptions, summary: &BackupSummary) -> Result<(), RestoreError> {
-    let (write, read) = open(options.clone(), OpenHooks::default())?;
+fn check(
+    options: &StoreOptions,
+    summary: &BackupSummary,
+    media: &Arc<dyn Media>,
+) -> Result<(), RestoreError> {
+    let (write, read) = open_on(options.clone(), OpenHooks::default(), media.clone())?;
     let report = read.check()?;
     drop(read);
     write.close()?;

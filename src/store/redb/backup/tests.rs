@@ -1,4 +1,5 @@
 mod restore;
+mod seeds;
 
 use std::collections::BTreeMap;
 use std::fs::File;

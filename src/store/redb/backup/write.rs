@@ -2,7 +2,10 @@
 
 use std::io::{self, Write};
 
-use super::{BLOCK_BYTES, HEADER, MAGIC, ROWS, TABLE, TRAILER, checksum, head};
+use super::{
+    BLOCK_BYTES, HEADER, KEY_BYTES_MAX, MAGIC, ROWS, TABLE, TRAILER, VALUE_BYTES_MAX, checksum,
+    head,
+};
 use crate::store::redb::codec::{
     BackupHeader, BackupTrailer, encode_backup_header, encode_backup_trailer,
 };
@@ -58,9 +61,13 @@ impl<W: Write> BackupWriter<W> {
 
     /// A row of the table that was begun last; keys rise.
     pub fn row(&mut self, key: &[u8], value: &[u8]) -> io::Result<()> {
-        let too_long = |_| io::Error::other("a row of more than 4 GiB");
-        let key_bytes = u32::try_from(key.len()).map_err(too_long)?;
-        let value_bytes = u32::try_from(value.len()).map_err(too_long)?;
+        // No reader would take it.
+        if key.len() > KEY_BYTES_MAX || value.len() > VALUE_BYTES_MAX {
+            let lengths = (key.len(), value.len());
+            return Err(io::Error::other(format!("a row is too long: {lengths:?} bytes")));
+        }
+        let length = |bytes: usize| u32::try_from(bytes).map_err(io::Error::other);
+        let (key_bytes, value_bytes) = (length(key.len())?, length(value.len())?);
         for part in [&key_bytes.to_le_bytes()[..], &value_bytes.to_le_bytes(), key, value] {
             self.content(part)?;
         }

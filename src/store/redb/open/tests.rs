@@ -14,6 +14,13 @@ impl Home {
         Self { directory: tempfile::tempdir().unwrap() }
     }
 
+    /// A home in memory, if there is such a place: for very many openings, each of which syncs.
+    fn fast() -> Self {
+        let memory = Path::new("/dev/shm");
+        let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        Self { directory: tempfile::tempdir_in(place).unwrap() }
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
@@ -286,4 +293,46 @@ fn a_replayed_store_goes_on_with_the_next_seq() {
     // A clock set back to 1970 does not take the time of durability back.
     assert_eq!(record.updated_at, TimestampMs(1_764_000_000_000));
     assert_eq!(read.check().unwrap().problems, Vec::<String>::new());
+}
+
+/// A page of zeros, or the end, at every 4 KiB of both files.
+#[test]
+fn a_zeroed_page_or_a_cut_anywhere_is_refused_untouched_or_changes_no_answer() {
+    const PAGE_BYTES: usize = 4_096;
+    let (whole, home) = (Home::with_jobs(40, true), Home::fast());
+    let (mut refused, mut intact) = ([0, 0], [0, 0]);
+    for name in [JOURNAL, TABLES] {
+        let bytes = std::fs::read(whole.path(name)).unwrap();
+        for place in (0..bytes.len()).step_by(PAGE_BYTES) {
+            let mut zeroed = bytes.clone();
+            let end = bytes.len().min(place + PAGE_BYTES);
+            zeroed[place..end].fill(0);
+            let cut = bytes[..place].to_vec();
+            for (manner, damaged) in [zeroed, cut].into_iter().enumerate() {
+                for (name, content) in whole.contents() {
+                    std::fs::write(home.path(&name), content).unwrap();
+                }
+                std::fs::write(home.path("LOCK"), b"").unwrap();
+                std::fs::write(home.path(name), damaged).unwrap();
+                let before = home.contents();
+                match home.open() {
+                    Ok((_write, read)) => {
+                        let report = read.check().unwrap();
+                        let found = (report.jobs, report.last_seq, &*report.problems);
+                        assert_eq!(found, (40, 40, &[][..]), "{name} {place} {manner}");
+                        intact[manner] += 1;
+                    }
+                    Err(OpenError::Damaged { file, .. }) => {
+                        assert!(file.ends_with(name), "{name} {place} {manner}: {file}");
+                        let is_same = before == home.contents();
+                        assert!(is_same, "{name} {place} {manner}: it was changed");
+                        refused[manner] += 1;
+                    }
+                    Err(error) => panic!("{name} {place} {manner}: {error}"),
+                }
+            }
+        }
+    }
+    println!("zeroed pages and cuts: {refused:?} refused, {intact:?} intact");
+    assert!(refused[0] > 0 && intact[0] > 0 && refused[1] > 0, "{refused:?}, {intact:?}");
 }

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use super::machine::{Bytes, Change, Disks, Fault, Kind, Machine, Random, Syncs};
+use super::disks::{Disks, Syncs};
+use super::machine::{Bytes, Change, Fault, Kind, Machine, Random};
 use super::power::{Facts, Home, Script, first_seed, settle};
 use super::*;
 use crate::model::Command;

@@ -1,15 +1,15 @@
-//! A machine whose power can be cut: the bytes of a store's two files in memory, everything that
-//! was done to them, and what of it a disk may keep.
+//! A machine whose disk a test has in its hand: the bytes of a store's two files in memory,
+//! everything that was done to them, and what of it fails.
 
-use std::collections::HashMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use redb::{BackendError, DatabaseError, StorageBackend};
 
+pub use super::bytes::{Bytes, Change};
 use crate::store::redb::disk::Backend;
 use crate::store::redb::media::Media;
 
@@ -33,100 +33,51 @@ impl Random {
     }
 }
 
-const PAGE_BYTES: usize = 4_096;
-/// What a disk writes whole or not at all.
-const SECTOR_BYTES: usize = 512;
-
-type Page = [u8; PAGE_BYTES];
-
-/// The bytes of a file, in pages that copies share.
-#[derive(Clone, Debug, Default)]
-pub struct Bytes {
-    pages: HashMap<usize, Arc<Page>>,
-    length: usize,
-}
-
-impl Bytes {
-    fn read(&self, offset: usize, out: &mut [u8]) -> io::Result<()> {
-        if offset + out.len() > self.length {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        for (place, byte_range) in pieces(offset, out.len()) {
-            let out = &mut out[byte_range];
-            let start = place % PAGE_BYTES;
-            match self.pages.get(&(place / PAGE_BYTES)) {
-                Some(page) => out.copy_from_slice(&page[start..start + out.len()]),
-                None => out.fill(0),
-            }
-        }
-        Ok(())
-    }
-
-    /// A write behind the end makes the file longer, as it does on a disk.
-    fn write(&mut self, offset: usize, data: &[u8]) {
-        for (place, byte_range) in pieces(offset, data.len()) {
-            let data = &data[byte_range];
-            let page = self.pages.entry(place / PAGE_BYTES);
-            let page = Arc::make_mut(page.or_insert_with(|| Arc::new([0; PAGE_BYTES])));
-            let start = place % PAGE_BYTES;
-            page[start..start + data.len()].copy_from_slice(data);
-        }
-        self.length = self.length.max(offset + data.len());
-    }
-
-    fn set_length(&mut self, length: usize) {
-        self.pages.retain(|number, _| number * PAGE_BYTES < length);
-        if let Some(page) = self.pages.get_mut(&(length / PAGE_BYTES)) {
-            Arc::make_mut(page)[length % PAGE_BYTES..].fill(0);
-        }
-        self.length = length;
-    }
-
-    fn apply(&mut self, change: &Change) {
-        match change {
-            Change::Write(offset, data) => self.write(*offset, data),
-            Change::SetLength(length) => self.set_length(*length),
-            Change::Sync => {}
-        }
-    }
-
-    /// As [`apply`](Self::apply), as far as a disk that loses its power in the middle comes.
-    fn apply_in_part(&mut self, change: &Change, random: &mut Random) {
-        let Change::Write(offset, data) = change else { return self.apply(change) };
-        for (number, sector) in data.chunks(SECTOR_BYTES).enumerate() {
-            if random.below(2) == 0 {
-                self.write(offset + number * SECTOR_BYTES, sector);
-            }
-        }
-    }
-}
-
-/// Where the parts of a range of a file begin that lie in one page each; and their places in the
-/// range.
-fn pieces(offset: usize, length: usize) -> impl Iterator<Item = (usize, std::ops::Range<usize>)> {
-    let mut done = 0;
-    std::iter::from_fn(move || {
-        let place = offset + done;
-        let size = (PAGE_BYTES - place % PAGE_BYTES).min(length - done);
-        let range = done..done + size;
-        done += size;
-        (size > 0).then_some((place, range))
-    })
-}
-
-/// What is done to a file.
-#[derive(Clone, Debug)]
-pub enum Change {
-    Write(usize, Arc<[u8]>),
-    SetLength(usize),
-    Sync,
-}
-
 /// What is counted to let one of it fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Change,
     Read,
+    /// What the protocol of the open does before it reads: a sync of the file, or that its pages
+    /// are dropped from memory.
+    Settling,
+}
+
+/// What the fault of a machine met first, by its kind; to be added up over machines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Met {
+    pub writes: u64,
+    pub lengths: u64,
+    pub syncs: u64,
+    pub reads: u64,
+}
+
+impl Met {
+    pub fn add(&mut self, other: Self) {
+        self.writes += other.writes;
+        self.lengths += other.lengths;
+        self.syncs += other.syncs;
+        self.reads += other.reads;
+    }
+
+    fn count(&mut self, change: &Change) {
+        *match change {
+            Change::Write(..) => &mut self.writes,
+            Change::SetLength(_) => &mut self.lengths,
+            Change::Sync => &mut self.syncs,
+        } += 1;
+    }
+}
+
+/// What happens to a file, as far as its order counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The protocol of the open synced it.
+    Synced,
+    /// Its pages were dropped from memory.
+    Forgotten,
+    Read,
+    Changed,
 }
 
 /// What goes wrong.
@@ -145,6 +96,28 @@ impl Fault {
     }
 }
 
+impl Inner {
+    fn note(&mut self, file: usize, event: Event) {
+        if self.events[file].last() != Some(&event) {
+            self.events[file].push(event);
+        }
+    }
+
+    fn settle(&mut self, name: &str, event: Event) -> io::Result<()> {
+        let place = self.settlings;
+        self.settlings += 1;
+        if self.fault.is_some_and(|fault| fault.is_due(Kind::Settling, place)) {
+            return Err(io::Error::other("the disk fails"));
+        }
+        self.note(place_of(name), event);
+        Ok(())
+    }
+}
+
+fn place_of(name: &str) -> usize {
+    NAMES.iter().position(|it| *it == name).unwrap()
+}
+
 /// A machine that runs.
 #[derive(Clone, Debug)]
 pub struct Machine(Arc<Mutex<Inner>>);
@@ -155,7 +128,11 @@ struct Inner {
     /// Everything that was done, and to which file.
     log: Vec<(usize, Change)>,
     reads: usize,
+    settlings: usize,
+    /// What happened to each file; what happens again and again is there once.
+    events: [Vec<Event>; 2],
     fault: Option<Fault>,
+    met: Met,
     /// Most bytes of both files, if there is a bound.
     capacity: Option<usize>,
     /// What is said to be free beside that.
@@ -215,6 +192,16 @@ impl Machine {
         self.lock().log.len()
     }
 
+    /// What the fault met first.
+    pub fn met(&self) -> Met {
+        self.lock().met
+    }
+
+    /// What happened to a file.
+    pub fn events(&self, file: usize) -> Vec<Event> {
+        self.lock().events[file].clone()
+    }
+
     /// How much was read so far.
     pub fn reads(&self) -> usize {
         self.lock().reads
@@ -226,10 +213,20 @@ impl Machine {
 }
 
 impl Media for Machine {
-    /// The real file is only there to be found.
-    fn backend(&self, name: &str, _file: File) -> Result<Backend, DatabaseError> {
-        let file = NAMES.iter().position(|it| *it == name).unwrap();
-        Ok(Arc::new(Drive { machine: self.clone(), file }))
+    fn sync(&self, name: &str, _file: &File) -> io::Result<()> {
+        self.lock().settle(name, Event::Synced)
+    }
+
+    fn forget(&self, name: &str, _file: &File) -> io::Result<()> {
+        self.lock().settle(name, Event::Forgotten)
+    }
+
+    /// The real file is only there to be found: an empty one would be no store's.
+    fn backend(&self, name: &str, mut file: File) -> Result<Backend, DatabaseError> {
+        if file.metadata().unwrap().len() == 0 {
+            file.write_all(b"see the machine").unwrap();
+        }
+        Ok(Arc::new(Drive { machine: self.clone(), file: place_of(name) }))
     }
 
     fn free_bytes(&self, _directory: &Path) -> io::Result<u64> {
@@ -263,7 +260,11 @@ impl Drive {
         }
         // What failed is in the log all the same: a disk may have done it.
         inner.log.push((self.file, change.clone()));
+        inner.note(self.file, Event::Changed);
         if is_failing {
+            if inner.fault.is_some_and(|fault| fault.at == place) {
+                inner.met.count(&change);
+            }
             return Err(io::Error::other("the disk fails"));
         }
         inner.files[self.file].apply(&change);
@@ -280,7 +281,11 @@ impl StorageBackend for Drive {
         let mut inner = self.machine.lock();
         let place = inner.reads;
         inner.reads += 1;
-        if inner.fault.is_some_and(|fault| fault.is_due(Kind::Read, place)) {
+        inner.note(self.file, Event::Read);
+        if let Some(fault) = inner.fault
+            && fault.is_due(Kind::Read, place)
+        {
+            inner.met.reads += u64::from(fault.at == place);
             return Err(io::Error::other("the disk fails"));
         }
         inner.files[self.file].read(offset as usize, out)
@@ -308,65 +313,5 @@ impl StorageBackend for Drive {
 
     fn unlock_range(&self, _start: Bound<u64>, _end: Bound<u64>) -> Result<(), BackendError> {
         Ok(())
-    }
-}
-
-/// How a disk takes a sync.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Syncs {
-    /// What was written before is there to stay.
-    Kept,
-    /// It says so, and nothing was done: the control that a test must find out.
-    Lied,
-}
-
-/// Walks through what was done to a disk, and tells at each place what it may hold.
-pub struct Disks<'a> {
-    log: &'a [(usize, Change)],
-    place: usize,
-    syncs: Syncs,
-    durable: [Bytes; 2],
-    /// Changes that no sync has followed yet.
-    pending: [Vec<&'a Change>; 2],
-}
-
-impl<'a> Disks<'a> {
-    /// `before` is what the disk held before the first change of `log`.
-    pub fn new(before: [Bytes; 2], log: &'a [(usize, Change)], syncs: Syncs) -> Self {
-        Self { log, place: 0, syncs, durable: before, pending: [Vec::new(), Vec::new()] }
-    }
-
-    /// Goes on to the moment after `place` changes.
-    pub fn go_to(&mut self, place: usize) {
-        for (file, change) in &self.log[self.place..place] {
-            let (durable, pending) = (&mut self.durable[*file], &mut self.pending[*file]);
-            match change {
-                Change::Sync if self.syncs == Syncs::Lied => {}
-                Change::Sync => pending.drain(..).for_each(|change| durable.apply(change)),
-                change => pending.push(change),
-            }
-        }
-        self.place = place;
-    }
-
-    /// What is there if the power is cut now: all that was synced; of the rest everything, nothing,
-    /// or any part, in any order of sectors.
-    pub fn after_cut(&self, random: &mut Random) -> [Bytes; 2] {
-        let mut files = self.durable.clone();
-        let manner = random.below(4);
-        for (bytes, pending) in files.iter_mut().zip(&self.pending) {
-            for change in pending {
-                match manner {
-                    0 => {}
-                    1 => bytes.apply(change),
-                    _ => match random.below(3) {
-                        0 => {}
-                        1 => bytes.apply(change),
-                        _ => bytes.apply_in_part(change, random),
-                    },
-                }
-            }
-        }
-        files
     }
 }

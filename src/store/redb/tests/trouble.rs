@@ -2,7 +2,7 @@
 //! on, and has lost nothing that it acknowledged. It says rightly whether a batch whose sync
 //! failed is there.
 
-use super::machine::{Fault, Kind, Machine};
+use super::machine::{Fault, Kind, Machine, Met};
 use super::power::{Facts, Home, Script, first_seed, settle};
 use super::*;
 use crate::store::{AppendError, StoreError, memory};
@@ -27,6 +27,7 @@ struct Came {
     found: u64,
     /// Comparisons in which the store refused to answer.
     skipped: u64,
+    met: Met,
     differences: Vec<String>,
 }
 
@@ -130,6 +131,7 @@ fn fail_each(of: Kind, belief: Belief) -> Came {
         let (came, machine) = life.live();
         let done = if of == Kind::Read { machine.reads() } else { machine.changes() };
         sum.failures += came.failures;
+        sum.met.add(machine.met());
         sum.found += came.found;
         assert!(came.skipped <= 1, "one failure refuses one look: {came:?}");
         let note = |it| format!("JOBSLATE_SEED={seed}, {of:?} {at}: {it}");
@@ -139,7 +141,8 @@ fn fail_each(of: Kind, belief: Belief) -> Came {
             break;
         }
     }
-    println!("{} failures of a {of:?}, {} batches found", sum.failures, sum.found);
+    let (failures, found, met) = (sum.failures, sum.found, sum.met);
+    println!("{failures} failures of a {of:?}, {found} batches found: {met:?}");
     sum
 }
 
@@ -148,13 +151,15 @@ fn the_store_goes_on_after_any_write_or_sync_that_failed_and_loses_nothing() {
     let came = fail_each(Kind::Change, Belief::Store);
     assert!(came.differences.is_empty(), "{:#?}", came.differences);
     assert!(came.failures > 100 && came.found > 0, "{came:?}");
+    let met = came.met;
+    assert!(met.writes > 0 && met.lengths > 0 && met.syncs > 0, "{met:?}");
 }
 
 #[test]
 fn the_store_goes_on_after_any_read_that_failed() {
     let came = fail_each(Kind::Read, Belief::Store);
     assert!(came.differences.is_empty(), "{:#?}", came.differences);
-    assert!(came.failures > 0, "{came:?}");
+    assert!(came.failures > 0 && came.met.reads > 0, "{came:?}");
 }
 
 /// The control: whoever believes that what failed is not there is found out.

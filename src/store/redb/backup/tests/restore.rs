@@ -1,6 +1,9 @@
-//! Restores that are refused, replace a store, or are interrupted.
+//! Restores that are refused, replace a store, are interrupted, or meet a disk that fails.
 
 use super::*;
+use crate::store::redb::media::Media;
+use crate::store::redb::open::open_on;
+use crate::store::redb::tests::machine::{Fault, Kind, Machine};
 
 #[test]
 fn a_refused_restore_leaves_nothing_behind() {
@@ -140,4 +143,89 @@ fn a_directory_of_somebody_else_is_refused_and_keeps_what_is_in_it() {
         assert!(foreign.join(name).join("theirs").exists());
         assert!(files(&foreign).keys().eq([name]));
     }
+}
+
+/// A restore onto the disk of a machine, over a store that is on another and over nothing.
+struct Restore {
+    directory: tempfile::TempDir,
+    backup: Vec<u8>,
+    before: BTreeMap<String, Vec<u8>>,
+}
+
+impl Restore {
+    fn new() -> Self {
+        // In memory, if there is such a place: the small files are synced for real.
+        let memory = Path::new("/dev/shm");
+        let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        let directory = tempfile::tempdir_in(place).unwrap();
+        let (_write, read) = sample(&directory.path().join("from"));
+        let (mut write, old) = opened(&directory.path().join("to"));
+        report(&mut *write, 100..103, "queued", NOW);
+        closed((write, old));
+        let before = files(&directory.path().join("to"));
+        Self { backup: backup(&*read).0, before, directory }
+    }
+
+    fn onto(&self, machine: &Machine, to: &str) -> Result<BackupSummary, RestoreError> {
+        let media: Arc<dyn Media> = Arc::new(machine.clone());
+        let to = self.directory.path().join(to);
+        super::super::restore::restore_on(&*self.backup, &to, true, &media)
+    }
+
+    /// Restores on machines that fail alike; false if nothing failed. What was there is there, and
+    /// nothing else.
+    fn fails(&self, machine: impl Fn() -> Machine, what: &str) -> bool {
+        let found = ["missing", "to"].map(|to| self.onto(&machine(), to));
+        if found.iter().all(Result::is_ok) {
+            return false;
+        }
+        assert!(found.iter().all(Result::is_err), "{what}: {found:?}");
+        assert!(!self.directory.path().join("missing").exists(), "{what}: something is left");
+        assert!(files(&self.directory.path().join("to")) == self.before, "{what}: it was changed");
+        true
+    }
+}
+
+#[test]
+fn a_restore_on_a_disk_that_fails_leaves_the_old_store_or_nothing() {
+    let restore = Restore::new();
+    for is_lasting in [true, false] {
+        let restore = if is_lasting { &restore } else { &Restore::new() };
+        let mut failed = 0;
+        for at in 0.. {
+            let fault = Fault { of: Kind::Change, at, is_lasting };
+            let machine = || Machine::with(Default::default()).failing(fault);
+            if !restore.fails(machine, &format!("{fault:?}")) {
+                break;
+            }
+            failed += 1;
+        }
+        println!("{failed} changes of a restore failed, lasting: {is_lasting}");
+        assert!(failed > 20, "{failed}");
+    }
+}
+
+#[test]
+fn a_restore_on_a_full_disk_leaves_the_old_store_or_nothing_and_one_with_room_is_whole() {
+    let restore = Restore::new();
+    let roomy = Machine::with(Default::default());
+    restore.onto(&roomy, "whole").unwrap();
+    // The control: with room, it is the store that the backup is of.
+    let whole = options(&restore.directory.path().join("whole"));
+    let (_write, read) = open_on(whole, OpenHooks::default(), Arc::new(roomy.clone())).unwrap();
+    assert_eq!(contents(&*read), contents(&*opened(&restore.directory.path().join("from")).1));
+    let mut refused = 0;
+    for capacity in (0..roomy.used()).step_by(64 << 10) {
+        let machine = || {
+            let machine = Machine::with(Default::default());
+            machine.bound(Some(capacity), 0);
+            machine
+        };
+        if !restore.fails(machine, &format!("{capacity} bytes")) {
+            break;
+        }
+        refused += 1;
+    }
+    println!("{refused} restores refused for want of room");
+    assert!(refused > 2, "{refused}");
 }
