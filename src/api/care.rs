@@ -32,11 +32,12 @@ pub struct CheckBody {
     pub problems: Vec<String>,
 }
 
-/// `{"dry_run":false,"matched":1200,"removed":1200,"changed":0,"more":false,"updated_before":null}`
+/// `{"dry_run":false,"matched":1200,"removed":1199,"changed":1,"more":false,"updated_before":null,
+/// "until_seq":918273}`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Prune, examples(json!({
     "dry_run": false, "matched": 1200, "removed": 1199, "changed": 1, "more": false,
-    "updated_before": "2025-10-25T16:00:00.123Z",
+    "updated_before": "2025-10-25T16:00:00.123Z", "until_seq": 918_273,
 })))]
 pub struct PruneBody {
     /// True if the jobs were only counted.
@@ -49,17 +50,21 @@ pub struct PruneBody {
     pub changed: u64,
     /// True if there may be more: `limit` was reached, or the server stops. Send it again.
     pub more: bool,
-    /// What `older_than` and `updated_before` came to; `null` if neither was given.
+    /// That of the call; `null` if none was given.
     #[schema(required)]
     pub updated_before: Option<TimeBody>,
+    /// What `older_than` came to: the last update that is old enough, 0 if none is. `null` if no
+    /// age was given.
+    #[schema(required)]
+    pub until_seq: Option<u64>,
 }
 
 impl PruneBody {
     /// What a prune, or the count before one, came to.
     pub fn of(pruned: &Pruned, dry_run: bool) -> Self {
-        let Pruned { matched, removed, changed, more, updated_before } = *pruned;
+        let Pruned { matched, removed, changed, more, updated_before, until_seq } = *pruned;
         let updated_before = updated_before.map(TimeBody);
-        Self { dry_run, matched, removed, changed, more, updated_before }
+        Self { dry_run, matched, removed, changed, more, updated_before, until_seq }
     }
 }
 

@@ -13,8 +13,8 @@ use std::time::Duration;
 use super::{Service, ServiceOptions, SubmitError};
 use crate::batch::Outcome;
 use crate::model::{
-    Command, Cursor, JobFilter, JobId, Kind, Order, Page, PageQuery, PipelineName, Request, Status,
-    TimestampMs,
+    Command, Cursor, JobFilter, JobId, Kind, Order, Page, PageQuery, PipelineName, Place, Request,
+    Status, TimestampMs,
 };
 use crate::store::StoreError;
 
@@ -39,7 +39,8 @@ pub struct Prune {
     pub pipeline: Option<PipelineName>,
     /// Not changed since this moment (`updated_at`), whatever the clock says now.
     pub updated_before: Option<TimestampMs>,
-    /// Not changed for so long, in time that a server ran: no jump of the clock makes a job old.
+    /// Not changed for longer, in time that a server ran, whatever the clock says: no jump of it
+    /// makes a job old, or keeps it young.
     pub older_than: Option<Duration>,
     /// So many of the jobs with these kinds, statuses and pipeline stay, the last changed ones,
     /// however old they are.
@@ -59,8 +60,10 @@ pub struct Pruned {
     pub changed: u64,
     /// True if there may be more: the limit was reached, or a stop came.
     pub more: bool,
-    /// What both bounds of age came to.
+    /// That of the prune.
     pub updated_before: Option<TimestampMs>,
+    /// What `older_than` came to: the last update that is old enough.
+    pub until_seq: Option<u64>,
 }
 
 impl Prune {
@@ -74,7 +77,7 @@ impl Prune {
             || self.keep_newest.is_some()
     }
 
-    /// The jobs that it means, whatever their age.
+    /// The jobs that it means, however old they are.
     fn filter(&self) -> JobFilter {
         let is_named = !self.kinds.is_empty() || !self.statuses.is_empty();
         let finished = || Kind::ALL.into_iter().filter(|kind| kind.is_finished()).collect();
@@ -82,6 +85,7 @@ impl Prune {
             statuses: self.statuses.clone(),
             kinds: if is_named { self.kinds.clone() } else { finished() },
             pipeline: self.pipeline.clone(),
+            updated_before: self.updated_before,
             ..JobFilter::default()
         }
     }
@@ -142,7 +146,7 @@ impl Service {
     /// [`StoreError`]: nothing can be said.
     pub async fn count_prunable(&self, prune: &Prune) -> Result<Pruned, StoreError> {
         let mut walk = self.walk(prune);
-        if walk.filter.end().is_none() {
+        if walk.filter.end().is_none() && walk.cursor.is_none() {
             let surplus = self.surplus(&walk, 0);
             walk.done.matched = surplus.min(walk.left);
             walk.done.more = surplus > walk.left;
@@ -163,19 +167,14 @@ impl Service {
     }
 
     fn walk(&self, prune: &Prune) -> Walk {
-        let now = self.inner.read.now_of_ages(self.inner.options.clock.wall());
-        let ago = |age: Duration| {
-            let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-            TimestampMs(now.0.saturating_sub(age_ms))
-        };
-        let old = prune.older_than.map(ago);
-        let updated_before = prune.updated_before.into_iter().chain(old).min();
+        let until_seq = prune.older_than.map(|age| self.inner.read.seq_older_than(age));
         Walk {
-            filter: JobFilter { updated_before, ..prune.filter() },
+            filter: prune.filter(),
             keep_newest: prune.keep_newest.unwrap_or(0),
             left: prune.limit.unwrap_or(u64::MAX),
-            cursor: None,
-            done: Pruned { updated_before, ..Pruned::default() },
+            // A walk as of an update passes over every job that changed after it.
+            cursor: until_seq.map(|as_of_seq| Cursor { place: Place::Seq(0), as_of_seq }),
+            done: Pruned { updated_before: prune.updated_before, until_seq, ..Pruned::default() },
         }
     }
 

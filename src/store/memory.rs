@@ -7,15 +7,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+use super::ages::Ages;
 use super::batch::{Ground, decide};
 use super::{
     AppendError, Appended, CheckReport, KeptAnswer, ReadStore, ReopenError, Reopened, Sides,
     StoreError, StoreOptions, StoreStats, Upkeep, WriteStore,
 };
 use crate::model::{
-    Counts, Cursor, Expectations, FeedPage, JobId, JobRecord, Kinds, Lookup, NameMap, Operation,
-    Order, Page, PageQuery, Place, Request, Resolution, Timeline, TimelineQuery, TimestampMs,
-    minute_of, tally,
+    Clock, Counts, Cursor, Expectations, FeedPage, JobId, JobRecord, Kinds, Lookup, NameMap,
+    Operation, Order, Page, PageQuery, Place, Request, Resolution, Timeline, TimelineQuery,
+    TimestampMs, minute_of, tally,
 };
 
 /// Opens an empty store that lives in memory. Never fails, never syncs.
@@ -24,6 +25,7 @@ pub fn open(options: StoreOptions) -> Sides {
     let reader = MemoryReader {
         state: state.clone(),
         kept_age_max: options.idempotency_age_max,
+        clock: options.clock.clone(),
         kinds: options.kinds.clone(),
         store_id: uuid::Uuid::now_v7().to_string(),
     };
@@ -38,6 +40,7 @@ struct State {
     /// With the time at which each became durable.
     feed: Vec<(Operation, TimestampMs)>,
     keys: BTreeMap<Box<str>, KeptAnswer>,
+    ages: Ages,
     last_seq: u64,
     updated_at: TimestampMs,
 }
@@ -67,7 +70,9 @@ impl WriteStore for MemoryWriter {
         if is_committed {
             state.updated_at = updated_at;
         }
-        state.last_seq += decided.operations.len() as u64;
+        let last_seq = state.last_seq + decided.operations.len() as u64;
+        state.last_seq = last_seq;
+        state.ages.note(passed(&self.options.clock), last_seq);
         let mut counts = Counts::clone(&state.counts);
         let mut expectations = Expectations::clone(&state.expectations);
         for operation in decided.operations {
@@ -113,6 +118,7 @@ impl WriteStore for MemoryWriter {
 struct MemoryReader {
     state: Arc<RwLock<State>>,
     kept_age_max: Duration,
+    clock: Clock,
     kinds: Kinds,
     store_id: String,
 }
@@ -176,6 +182,11 @@ impl ReadStore for MemoryReader {
 
     fn updated_at(&self) -> TimestampMs {
         self.state.read().unwrap_or_else(std::sync::PoisonError::into_inner).updated_at
+    }
+
+    fn seq_older_than(&self, age: Duration) -> u64 {
+        let state = self.state.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        state.ages.seq_older_than(age, passed(&self.clock))
     }
 
     fn feed(&self, after: u64, limit: usize) -> Result<FeedPage, StoreError> {
@@ -245,6 +256,11 @@ impl ReadStore for MemoryReader {
     fn store_id(&self) -> &str {
         &self.store_id
     }
+}
+
+/// The time that the process ran, for ages.
+fn passed(clock: &Clock) -> TimestampMs {
+    TimestampMs(u64::try_from(clock.monotonic().as_millis()).unwrap_or(u64::MAX))
 }
 
 fn poisoned<T>(_: std::sync::PoisonError<T>) -> StoreError {

@@ -5,6 +5,7 @@
 //! the tests, under the same decisions. No type of an engine, and no assumption that there is one
 //! process, leaves this room: a distributed store can stand behind the same two traits.
 
+mod ages;
 mod backup;
 mod batch;
 mod care;
@@ -90,10 +91,13 @@ pub trait ReadStore: Send + Sync + std::fmt::Debug {
     /// When the last batch became durable; it never goes back.
     fn updated_at(&self) -> TimestampMs;
 
-    /// The present moment for the ages of jobs, given the wall clock: one that counts the time
-    /// that processes ran, so that no jump of the clock makes a job old. 0 before the first batch.
-    fn now_of_ages(&self, wall: TimestampMs) -> TimestampMs {
-        wall
+    /// The last seq that became durable longer ago than `age`, in time that processes ran,
+    /// whatever the wall clock says; 0 if none did. Never one that is younger; one that is older
+    /// by less than a 32nd of `age` and a second may not be told yet. A store that knows no ages
+    /// says that nothing is old.
+    fn seq_older_than(&self, age: Duration) -> u64 {
+        let _ = age;
+        0
     }
 
     /// The operations after seq `after`, in order: about `limit` of them, as a batch is read whole.

@@ -2,20 +2,25 @@
 //! the wall clock says.
 //!
 //! A box that starts with a wrong clock, or whose clock jumps by a century, must not forget its
-//! idempotency keys and its whole feed. So the wall clock is believed once, at the first batch of a
-//! store, and moved on from there by the monotonic clock. Keys and blocks of the feed carry this
-//! time; a new process goes on from the newest of them. While no process runs, nothing ages.
+//! idempotency keys, its whole feed and its jobs. So the wall clock is believed once, at the first
+//! batch of a store, and moved on from there by the monotonic clock. Keys and blocks of the feed
+//! carry this time, and each fold notes it; a new process goes on from the newest of them. While no
+//! process runs, nothing ages.
+//!
+//! Jobs do not carry it. Their age is that of their seq: with each fold stands when which seq was
+//! the last one. What the journal alone has after a kill counts as new.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use redb::ReadableTable;
 
-use super::codec::{decode_feed_block, decode_kept};
-use super::schema::{FEED, KEYS, KEYS_BY_AGE};
+use super::codec::{decode_ages, decode_feed_block, decode_kept, encode_ages};
+use super::schema::{AGES_KEY, FEED, KEYS, KEYS_BY_AGE, META};
 use super::tail::{View, unreadable};
 use crate::model::{Clock, TimestampMs};
 use crate::store::StoreError;
+use crate::store::ages::Ages;
 
 /// Time that a process ran, on top of the time at which the store began.
 #[derive(Debug, Default)]
@@ -23,11 +28,43 @@ pub struct AgeClock {
     clock: Clock,
     /// A time of this clock, and the monotonic time then.
     begin: OnceLock<(TimestampMs, Duration)>,
+    /// A plain mutex: held for a search, for one more sample, and by the folder for a copy of some
+    /// thousand of them.
+    noted: Mutex<Noted>,
+}
+
+#[derive(Debug, Default)]
+struct Noted {
+    ages: Ages,
+    /// The time of this clock that the tables have.
+    stored: TimestampMs,
 }
 
 impl AgeClock {
     pub fn new(clock: Clock) -> Self {
-        Self { clock, begin: OnceLock::new() }
+        Self { clock, ..Self::default() }
+    }
+
+    /// Goes on where the store stands, if it has a batch.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the tables do not answer. A row that is damaged or goes beyond them is
+    /// none, for then the jobs count as new; the check is what reports it.
+    pub fn resume(&self, view: &View) -> Result<(), StoreError> {
+        let stored = match stored_ages(view) {
+            Err(StoreError::CorruptRecord { .. }) => None,
+            stored => stored?,
+        };
+        let stored = stored.filter(|(_, ages)| ages.last_seq() <= view.as_of_seq);
+        let (noted_at, ages) = stored.map(|(at, ages)| (Some(at), ages)).unwrap_or_default();
+        // A process that was killed before its first fold left no stamp, but batches.
+        let last_batch = Some(view.updated_at).filter(|at| *at > TimestampMs::default());
+        let Some(at) = newest(view)?.max(noted_at).or(last_batch) else { return Ok(()) };
+        self.begin(at);
+        let mut noted = self.lock();
+        (noted.ages, noted.stored) = (ages, at);
+        noted.ages.note(at, view.as_of_seq);
+        Ok(())
     }
 
     /// Begins at `at`; later calls change nothing.
@@ -35,9 +72,39 @@ impl AgeClock {
         self.begin.get_or_init(|| (at, self.clock.monotonic()));
     }
 
-    /// The present time of this clock; `None` before the beginning.
-    pub fn begun(&self) -> Option<TimestampMs> {
-        self.begin.get().map(|_| self.now(TimestampMs::default()))
+    /// Notes that everything up to `last_seq` is durable now.
+    pub fn note(&self, last_seq: u64) {
+        let now = self.now(TimestampMs::default());
+        self.lock().ages.note(now, last_seq);
+    }
+
+    /// The last seq that was durable longer ago than `age`; 0 if none was.
+    pub fn seq_older_than(&self, age: Duration) -> u64 {
+        let now = self.now(TimestampMs::default());
+        self.lock().ages.seq_older_than(age, now)
+    }
+
+    /// The row of a fold at `now`, which ends with `last_seq`.
+    pub fn row(&self, last_seq: u64, now: TimestampMs) -> Vec<u8> {
+        let ages = self.lock().ages.through(last_seq, now);
+        encode_ages(AGES_KEY, now, &ages)
+    }
+
+    /// Notes that the tables have the time `at`.
+    pub fn set_stored(&self, at: TimestampMs) {
+        self.lock().stored = at;
+    }
+
+    /// How much of the time of this clock a kill would take now.
+    pub fn unstored(&self) -> Duration {
+        let Some((begin, _)) = self.begin.get() else { return Duration::ZERO };
+        let stored = self.lock().stored.max(*begin);
+        let now = self.now(TimestampMs::default());
+        Duration::from_millis(now.0.saturating_sub(stored.0))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Noted> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The time for stamps and for comparing ages: `wall` before the beginning, then as the clock
@@ -50,9 +117,20 @@ impl AgeClock {
     }
 }
 
-/// The newest stamp in the store; `None` if there is none. A damaged row has none: the check is
+/// The time of the last fold, and when which seq was the last one; `None` before the first fold
+/// that noted it.
+///
+/// # Errors
+/// [`StoreError`] if it cannot be read.
+pub fn stored_ages(view: &View) -> Result<Option<(TimestampMs, Ages)>, StoreError> {
+    let row = view.table(META)?.get(AGES_KEY).map_err(unreadable)?;
+    let ages = row.map(|value| decode_ages(AGES_KEY, value.value())).transpose();
+    ages.map_err(|it| it.at("meta", AGES_KEY))
+}
+
+/// The newest stamp of keys and feed; `None` if there is none. A damaged row has none: the check is
 /// what reports it.
-pub fn newest(view: &View) -> Result<Option<TimestampMs>, StoreError> {
+fn newest(view: &View) -> Result<Option<TimestampMs>, StoreError> {
     let in_tail = view.generations.iter().filter_map(|generation| {
         let content = generation.read();
         content.keys.values().map(|kept| kept.at).max()

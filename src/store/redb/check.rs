@@ -6,6 +6,7 @@
 //! * feed: its seqs run without a gap from the first held to the last durable one;
 //! * counts: the ones that readers get equal a scan of tail over tables;
 //! * timeline: each step of an hour or day adds up to that of its pipelines; its size is as noted;
+//! * ages: when which seq was the last one rises, and ends before what the tables do not have;
 //! * keys: every kept answer has its place in the order of age.
 
 mod timeline;
@@ -14,6 +15,7 @@ use std::ops::Bound;
 
 use redb::{ReadableTable, ReadableTableMetadata};
 
+use super::age::stored_ages;
 use super::codec::{
     Mark, decode_expected, decode_job, decode_kept, decode_mark, decode_number, decode_segment,
 };
@@ -44,6 +46,7 @@ pub fn check(view: &View) -> Result<CheckReport, StoreError> {
     }
     check.part(Check::feed)?;
     check.part(|check| timeline::check(check.view, &mut check.report))?;
+    check.part(Check::ages)?;
     check.part(Check::keys)?;
     Ok(check.report)
 }
@@ -263,6 +266,17 @@ impl Check<'_> {
         if bytes != self.mark.feed_bytes {
             let noted = self.mark.feed_bytes;
             self.report.note(format!("feed: it holds {bytes} bytes, the mark says {noted}"));
+        }
+        Ok(())
+    }
+
+    fn ages(&mut self) -> Result<(), StoreError> {
+        // That they rise is looked at where they are decoded.
+        let stored = stored_ages(self.view)?;
+        let last_seq = stored.map_or(0, |(_, ages)| ages.last_seq());
+        if last_seq > self.mark.last_seq {
+            let marked = self.mark.last_seq;
+            self.report.note(format!("ages: they end at {last_seq}, the mark says {marked}"));
         }
         Ok(())
     }

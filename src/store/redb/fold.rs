@@ -16,7 +16,7 @@ use super::codec::{
     encode_mark,
 };
 use super::ids::{Merges, Runs};
-use super::schema::{EXPECTED, FEED, KEYS, KEYS_BY_AGE, MARK_KEY, META, seq_of};
+use super::schema::{AGES_KEY, EXPECTED, FEED, KEYS, KEYS_BY_AGE, MARK_KEY, META, seq_of};
 use super::tail::{Appendix, Content, Generation, unreadable};
 use crate::model::TimestampMs;
 use crate::store::{StoreError, StoreOptions};
@@ -53,7 +53,9 @@ pub fn fold(
     mark.last_seq = last.last_seq;
     mark.updated_at = last.updated_at.0;
     put(&mut open(&txn, META)?, MARK_KEY, &encode_mark(MARK_KEY, &mark))?;
+    put(&mut open(&txn, META)?, AGES_KEY, &age.row(last.last_seq, now))?;
     txn.commit().map_err(unreadable)?;
+    age.set_stored(now);
     Ok((mark, runs))
 }
 

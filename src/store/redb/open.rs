@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use redb::{Database, ReadableDatabase, ReadableTableMetadata, WriteTransaction};
 
-use super::age::{AgeClock, newest};
+use super::age::AgeClock;
 use super::check::{mark_of, stored_counts, stored_expectations};
 use super::codec::{Mark, encode_identity};
 use super::directory::{Directory, FORMAT_VERSION, JOURNAL, TABLES, WAY_BACK, damaged, failed};
@@ -82,13 +82,8 @@ fn finish(
     }
     directory.raise_format(&store_id)?;
     let (tail, age) = (Arc::new(tail), Arc::new(AgeClock::new(site.options.clock.clone())));
-    let newest = tail.view().and_then(|view| newest(&view));
-    let newest = newest.map_err(|it| closed(&directory.path_of(TABLES), it))?;
-    // A process that was killed before its first fold left no stamp, but jobs.
-    let last_batch = Some(tail.updated_at()).filter(|at| *at > TimestampMs::default());
-    if let Some(newest) = newest.or(last_batch) {
-        age.begin(newest);
-    }
+    let resumed = tail.view().and_then(|view| age.resume(&view));
+    resumed.map_err(|it| closed(&directory.path_of(TABLES), it))?;
     let work = FoldWork { tables, tail: tail.clone(), site: site.clone(), age: age.clone() };
     let folder = Folder::start(work, mark);
     let folder = folder.map_err(|error| failed(&site.options.directory, error))?;

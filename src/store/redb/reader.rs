@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use redb::ReadableTable as _;
 
@@ -68,8 +69,8 @@ impl ReadStore for RedbReader {
         self.tail.updated_at()
     }
 
-    fn now_of_ages(&self, _wall: TimestampMs) -> TimestampMs {
-        self.age.begun().unwrap_or_default()
+    fn seq_older_than(&self, age: Duration) -> u64 {
+        self.age.seq_older_than(age)
     }
 
     fn feed(&self, after: u64, limit: usize) -> Result<FeedPage, StoreError> {

@@ -102,6 +102,7 @@ impl RedbWriter {
         let (_, last_seq) = self.tail.counts();
         let from = Place { batch_no: ours, last_seq };
         replay(&journal, &self.tail, from, &|_| ()).map_err(of_journal)?;
+        self.age.note(self.tail.counts().1);
         self.has_appended |= last > ours;
         self.journal = journal;
         Ok(())

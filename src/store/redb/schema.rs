@@ -50,15 +50,17 @@ pub const EXPECTED: Table = TableDefinition::new("expected");
 pub const KEYS: Table = TableDefinition::new("keys");
 /// tables.redb: one row per kept answer. Key: ordinal. Value: the idempotency key, plain.
 pub const KEYS_BY_AGE: Table = TableDefinition::new("keys_by_age");
-/// tables.redb: three rows. Key: `mark`. Value: how far the journal is folded. Key: `timeline`.
+/// tables.redb: four rows. Key: `mark`. Value: how far the journal is folded. Key: `timeline`.
 /// Value: the size of the timeline; missing before the first fold. Key: `slots`. Value: the next
-/// slot; missing before the first job.
+/// slot; missing before the first job. Key: `ages`. Value: the clock of ages, and when which seq
+/// was the last one; missing before the first fold by a build that knows it.
 pub const META: Table = TableDefinition::new("meta");
 
 pub const IDENTITY_KEY: &[u8] = b"identity";
 pub const MARK_KEY: &[u8] = b"mark";
 pub const TIMELINE_KEY: &[u8] = b"timeline";
 pub const SLOTS_KEY: &[u8] = b"slots";
+pub const AGES_KEY: &[u8] = b"ages";
 
 /// All tables of tables.redb, besides [`IDENTITY`].
 pub const OF_TABLES: [Table; 12] = [

@@ -11,14 +11,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use redb::{ReadableTableMetadata as _, TableDefinition, TableHandle as _};
 
 use super::codec::{
-    Broken, decode_expected, decode_filter, decode_ids, decode_job, decode_kept, decode_mark,
-    decode_number, decode_run, decode_segment, decode_tally, decode_timeline_mark,
+    Broken, decode_ages, decode_expected, decode_filter, decode_ids, decode_job, decode_kept,
+    decode_mark, decode_number, decode_run, decode_segment, decode_tally, decode_timeline_mark,
 };
 use super::ids::Filter;
 use super::reader::segments;
 use super::schema::{
-    BY_PIPELINE, BY_STATUS, COUNTS, EXPECTED, FEED, FILTERS, KEYS, KEYS_BY_AGE, MARK_KEY, META,
-    OF_TABLES, RECORDS, RUNS, SnapshotTable, TIMELINE, TIMELINE_KEY, parse_counts_key,
+    AGES_KEY, BY_PIPELINE, BY_STATUS, COUNTS, EXPECTED, FEED, FILTERS, KEYS, KEYS_BY_AGE, MARK_KEY,
+    META, OF_TABLES, RECORDS, RUNS, SnapshotTable, TIMELINE, TIMELINE_KEY, parse_counts_key,
     parse_index_value, parse_tally_key, pipeline_prefix, seq_of, status_prefix, with_seq,
 };
 use super::snapshot::Snapshot;
@@ -64,6 +64,7 @@ const SECTIONS: [(Definition, Verify); OF_TABLES.len()] = [
     (META, |_, key, value| match key {
         MARK_KEY => sealed("meta", key, decode_mark(key, value)),
         TIMELINE_KEY => sealed("meta", key, decode_timeline_mark(key, value)),
+        AGES_KEY => sealed("meta", key, decode_ages(key, value)),
         _ => sealed("meta", key, decode_number(key, value)),
     }),
 ];

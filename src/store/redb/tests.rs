@@ -1,5 +1,6 @@
 //! What is kept for a time, what a check finds, and the races of the folder.
 
+mod ages;
 mod blindness;
 mod bytes;
 mod compact;

@@ -18,6 +18,12 @@ use crate::store::{AppendError, Appended, ReopenError, Reopened, StoreError, Upk
 /// finds that there is room again (DESIGN, section 4).
 const ROOM_INTERVAL: Duration = Duration::from_secs(10);
 
+/// The age of all that is kept goes to the disk with folds. While nothing is folded for so long, an
+/// empty batch takes it there: a kill costs things no more of their age than that.
+const AGE_INTERVAL: Duration = Duration::from_hours(1);
+/// What a clean stop may cost them, so that a short life need not write.
+const AGE_LOST_MAX: Duration = Duration::from_mins(1);
+
 /// The one writer of a store on disk.
 #[derive(Debug)]
 pub struct RedbWriter {
@@ -66,6 +72,9 @@ impl WriteStore for RedbWriter {
     fn maintain(&mut self, now: Duration) -> Result<Upkeep, StoreError> {
         let folded_through = self.sound()?;
         let full = self.site.room().err();
+        if full.is_none() {
+            self.store_age(AGE_INTERVAL, folded_through)?;
+        }
         let options = &self.site.options;
         let (jobs, bytes) = self.tail.active_size();
         let fold_due = (bytes > 0).then(|| {
@@ -91,8 +100,11 @@ impl WriteStore for RedbWriter {
     }
 
     fn close(mut self: Box<Self>) -> Result<(), StoreError> {
-        self.sound()?;
+        let folded_through = self.sound()?;
         self.folder.wait()?;
+        if self.site.room().is_ok() {
+            self.store_age(AGE_LOST_MAX, folded_through)?;
+        }
         self.rotate();
         self.folder.wait()?;
         let folded_through = self.sound()?;
@@ -160,7 +172,31 @@ impl RedbWriter {
         let batch = Publication { appendix, operations, jobs, places, keys };
         let published = self.tail.publish(batch);
         published.expect("the counts have every job that the records have");
+        self.age.note(durable_seq);
         Ok(appended)
+    }
+
+    /// Appends a batch that holds nothing, to be folded, unless the tables have the age but for
+    /// `lost_max`, or a fold takes it there anyway.
+    fn store_age(&mut self, lost_max: Duration, folded_through: u64) -> Result<(), StoreError> {
+        let (_, unfolded_bytes) = self.tail.active_size();
+        let is_folded_anyway = unfolded_bytes > 0 || self.folder.is_busy();
+        if is_folded_anyway || self.journal.last() == 0 || self.age.unstored() < lost_max {
+            return Ok(());
+        }
+        let batch_no = self.journal.last() + 1;
+        let (first_seq, updated_at) = (self.tail.counts().1 + 1, self.tail.updated_at());
+        let segment = Segment { first_seq, updated_at, ..Segment::default() };
+        let bytes = encode_segment(batch_no, &segment);
+        let appended = self.journal.append(&bytes, folded_through);
+        self.latched(appended)?;
+        self.has_appended = true;
+        let appendix = appendix(batch_no, &segment, bytes.into());
+        let (operations, jobs, places, keys) = (vec![], vec![], vec![], vec![]);
+        let batch = Publication { appendix, operations, jobs, places, keys };
+        let published = self.tail.publish(batch);
+        published.expect("nothing is counted");
+        Ok(())
     }
 
     /// Keeps each generation of the tail within its bounds, or at one batch: begins a fold when the

@@ -13,12 +13,14 @@ use wincode::int_encoding::{LittleEndian, VarInt};
 use wincode::len::BincodeLen;
 use wincode::{SchemaRead, SchemaWrite};
 
+mod ages;
 mod backup;
 mod ids;
 mod kept;
 mod record;
 mod segment;
 
+pub use ages::{decode_ages, encode_ages};
 pub use backup::{
     BackupHeader, BackupTrailer, decode_backup_header, decode_backup_trailer, encode_backup_header,
     encode_backup_trailer,

@@ -8,6 +8,7 @@ use crate::model::{
     TimestampMs, Transition,
 };
 use crate::store::KeptAnswer;
+use crate::store::ages::{Ages, Sample};
 
 fn status_of(text: &str) -> Status {
     Status::parse(text).unwrap()
@@ -188,6 +189,29 @@ fn the_small_values_are_written_byte_for_byte_and_read_back() {
     let bytes = encode_filter(b"k", &[1, 2, 3]);
     assert_eq!(hex(payload(&bytes)), "03010203");
     assert_eq!(decode_filter(b"k", &bytes).unwrap(), [1, 2, 3]);
+    let ages = ages(&[(300, 5), (301, 305)]);
+    let bytes = encode_ages(b"k", TimestampMs(302), &ages);
+    assert_eq!(hex(payload(&bytes)), "fb2e0102fb2c010501fb2c01");
+    assert_eq!(decode_ages(b"k", &bytes).unwrap(), (TimestampMs(302), ages));
+}
+
+fn ages(samples: &[(u64, u64)]) -> Ages {
+    let sample = |&(at, last_seq): &(u64, u64)| Sample { at: TimestampMs(at), last_seq };
+    Ages::new(samples.iter().map(sample).collect())
+}
+
+#[test]
+fn ages_that_do_not_rise_are_refused() {
+    assert!(decode_ages(b"k", &encode_ages(b"k", TimestampMs(0), &ages(&[(0, 1)]))).is_ok());
+    for wrong in [
+        (300, vec![(301, 5)]),
+        (300, vec![(200, 5), (0, 1)]),
+        (300, vec![(200, 5), (1, 0)]),
+        (u64::MAX, vec![(200, 5), (u64::MAX, 1)]),
+        (300, vec![(200, 5), (1, u64::MAX)]),
+    ] {
+        assert!(decode_ages(b"k", &seal(b"k", &wrong)).is_err(), "{wrong:?}");
+    }
 }
 
 /// The payload between version and checksum.
@@ -302,6 +326,7 @@ proptest::proptest! {
         let _ = decode_timeline_mark(b"k", &bytes);
         let _ = decode_run(b"k", &bytes);
         let _ = decode_filter(b"k", &bytes);
+        let _ = decode_ages(b"k", &bytes);
     }
 }
 
