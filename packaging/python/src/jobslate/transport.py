@@ -24,6 +24,8 @@ from .problems import problem_of
 
 DEFAULT_URL = "http://127.0.0.1:7411"
 
+#: What a name with lone surrogates is written as, here as in a body.
+_ERRORS = "backslashreplace"
 #: Longest part of a foreign answer that an error message repeats.
 _FOREIGN_SHOWN_MAX = 200
 
@@ -73,9 +75,13 @@ def target(*segments: str, **query: object) -> str:
 
     Sequences are joined by commas, ``True`` is written as the server reads it.
     """
-    path = "/" + "/".join(quote(it, safe="") for it in segments)
+    path = "/" + "/".join(_quoted(it) for it in segments)
     given = {name: _parameter(value) for name, value in query.items() if value is not None}
-    return f"{path}?{urlencode(given, quote_via=quote)}" if given else path
+    return f"{path}?{urlencode(given, quote_via=quote, errors=_ERRORS)}" if given else path
+
+
+def _quoted(segment: str) -> str:
+    return quote(segment, safe="", errors=_ERRORS)
 
 
 def _parameter(value: object) -> str:

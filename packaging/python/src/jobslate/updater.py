@@ -56,7 +56,7 @@ class BatchJobStatusUpdater:
     * ``raise_errors``: calls raise if their update is not taken, and ``flush`` and ``stop`` what
       went wrong since the last of them. Else no method raises.
     * ``log_job_starts``: log ``Pipeline-Job ID gestartet`` for each.
-    * ``timeout_s``, ``connect_timeout_s``: of one request; it is repeated as long as it takes.
+    * ``timeout_s``, ``connect_timeout_s``: of one request; it is repeated while need be.
     * ``flush_timeout_s``, ``stop_timeout_s``: for calls of ``flush_job_status_updates`` and ``stop``
       that name no other. ``stop_timeout_s`` also bounds the drain at the exit of the interpreter.
 
