@@ -47,7 +47,11 @@ def worker_app() -> Any:
     folder = os.environ["TEST_BROKER_FOLDER"]
     app = make_app(
         "filesystem://",
-        broker_transport_options={"data_folder_in": folder, "data_folder_out": folder},
+        broker_transport_options={
+            "data_folder_in": folder,
+            "data_folder_out": folder,
+            "control_folder": f"{folder}/control",
+        },
     )
     install(app, BatchJobStatusUpdater(flush_interval_s=3600.0, batch_size=10_000))
     return app
