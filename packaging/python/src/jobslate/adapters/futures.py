@@ -52,7 +52,9 @@ class ReportingExecutor(Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Shut the executor down."""
-        self._executor.shutdown(wait, cancel_futures=cancel_futures)
+        # Not every executor knows the other option.
+        options = {"cancel_futures": True} if cancel_futures else {}
+        self._executor.shutdown(wait, **options)
 
     def _follow(self, job_id: str, future: Future[Any]) -> None:
         """Report from now on. Whoever runs the future says so to it, in this process."""
