@@ -17,6 +17,7 @@ mod commands;
 mod double;
 mod ends;
 mod events;
+mod examples;
 mod false_clock;
 mod follow;
 mod format;
