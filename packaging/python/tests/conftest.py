@@ -26,7 +26,8 @@ def make_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     def make(*flags: str) -> Server:
         folder = tmp_path / f"server-{len(servers)}"
         folder.mkdir()
-        servers.append(Server(folder, *flags))
+        # Tests tell updates apart by their status.
+        servers.append(Server(folder, "--statuses-max", "100000", *flags))
         return servers[-1].start()
 
     yield make

@@ -130,7 +130,8 @@ def start_python(code: str, *arguments: str, **variables: str) -> subprocess.Pop
         env=environment(**variables),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        # A pipe that nobody reads would stop it.
+        stderr=subprocess.DEVNULL,
         text=True,
     )
 

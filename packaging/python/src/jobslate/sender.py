@@ -135,19 +135,19 @@ class Sender:
         self._warn_of_pressure()
         is_taken = self._take_if_due()
         self._spill_if_needed()
-        if self._waiting and self._send_if_due():
+        inbox, is_late = self._inbox, self._is_late()
+        if self._waiting and not is_late and self._send_if_due():
             return True
-        if is_taken:
+        if is_taken and not is_late:
             return True
-        inbox = self._inbox
         if inbox.stop_by is not None:
-            if not self._is_stopping:
+            if not (self._is_stopping or is_late):
                 # One more try at once, however long the next wait would have been.
                 self._is_stopping, self._try_at = True, 0.0
                 self._backoff.reset()
                 return True
             is_empty = not self._waiting and not inbox.entries
-            if is_empty or self._is_late() or self._is_all_on_disk():
+            if is_empty or is_late or self._is_all_on_disk():
                 return False
         self._sleep()
         return True

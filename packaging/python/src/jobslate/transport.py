@@ -120,6 +120,7 @@ class Transport:
         self._connect_timeout_s = connect_timeout_s
         self._kept = threading.local()
         self._last_sock: socket.socket | None = None
+        self._is_broken_off = False
 
     @property
     def options(self) -> dict[str, Any]:
@@ -141,9 +142,10 @@ class Transport:
         if connection is not None:
             try:
                 return self._exchange(connection, call)
-            except _Stale:
+            except _Stale as stale:
                 # The server closes a connection that is idle for long, just as it may restart.
-                pass
+                if self._is_broken_off:
+                    raise self.unavailable(stale.cause, call) from stale.cause
         connection = self.connect()
         self._kept.connection, self._kept.pid = connection, os.getpid()
         try:
@@ -159,7 +161,8 @@ class Transport:
             connection.close()
 
     def interrupt(self) -> None:
-        """Breaks the call that another thread waits for, of a transport that one thread uses."""
+        """Breaks off the call of another thread, the only one that uses this transport."""
+        self._is_broken_off = True
         sock = self._last_sock
         if sock is not None:
             with contextlib.suppress(OSError):

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("jobslate")
 
 _FULL_LOG_INTERVAL_S = 10.0
+#: How long a call may take that has to send by itself.
+_WITHOUT_THREAD_S = 2.0
 #: How long a thread may take to notice that its call was broken off.
 _BREAK_OFF_S = 3.0
 
@@ -304,15 +306,13 @@ class BatchJobStatusUpdater:
             self._transport = Transport(**self._transport_options)
             sender = Sender(inbox, self._watched(), self._transport, self._totals)
             thread = threading.Thread(target=sender.run, name="jobslate-updater", daemon=True)
-            self._thread = thread
-            try:
-                thread.start()
-            except RuntimeError:
-                # The interpreter is at its end, or the system has no thread left.
-                self._thread = None
-                inbox.wake_at = 1
-                inbox.stop_by = time.monotonic() + self._options.stop_timeout_s
+            if not _is_exiting and _is_started(thread):
+                self._thread = thread
+            else:
+                # Nobody would wait for the thread, or there is none to be had: so it is done here.
+                inbox.stop_by = time.monotonic() + _WITHOUT_THREAD_S
                 sender.run()
+                inbox.wake_at = 1
                 return
             _running.add(self)
             _at_exit_of_process(self)
@@ -432,6 +432,7 @@ def _updater(transport_options: dict[str, Any], options: Options) -> BatchJobSta
 #: All there are, for the exit and for forks; those with a thread live until it has ended.
 _updaters: weakref.WeakSet[BatchJobStatusUpdater] = weakref.WeakSet()
 _running: set[BatchJobStatusUpdater] = set()
+_is_exiting = False
 
 
 def stop_all(*, is_quiet: bool = False) -> None:
@@ -487,6 +488,20 @@ def _after_fork_in_child() -> None:
         updater._begin()  # noqa: SLF001
 
 
-atexit.register(stop_all)
+def _at_exit() -> None:
+    global _is_exiting  # noqa: PLW0603
+    _is_exiting = True
+    stop_all()
+
+
+def _is_started(thread: threading.Thread) -> bool:
+    try:
+        thread.start()
+    except RuntimeError:
+        return False
+    return True
+
+
+atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
