@@ -50,8 +50,7 @@ def install(
 class _Reporter:
     def __init__(self, app: Any | None, updater: BatchJobStatusUpdater, pipeline: str | None):
         self._app, self._updater, self._pipeline = app, updater, pipeline
-        # When this thread published the next attempt of the task that it runs.
-        self._retry = threading.local()
+        self._retry = threading.local()  # when this thread published the task's next attempt
 
     def published(self, sender: str, headers: dict[str, Any], body: Any, **_: object) -> None:
         task = headers if "task" in headers else body
@@ -64,6 +63,7 @@ class _Reporter:
             self._report(sender, task["id"], "queued", attempt)
 
     def started(self, sender: Any, task_id: str, **_: object) -> None:
+        self._retry.at = None
         self._report(sender.name, task_id, "processing", sender.request.retries + 1)
 
     def succeeded(self, sender: Any, **_: object) -> None:
@@ -75,9 +75,9 @@ class _Reporter:
         self._report(sender.name, task_id, "error", attempt, error=_text(exception))
 
     def retried(self, sender: Any, request: Any, reason: Any = None, **_: object) -> None:
-        at, self._retry.at = getattr(self._retry, "at", None), None
+        at = getattr(self._retry, "at", None)
         error, attempt = _text(getattr(reason, "exc", None) or reason), request.retries + 1
-        self._report(sender.name, request.id, "error", attempt, error=error, at=at)
+        self._report(sender.name, request.id, "error", attempt, error=error)
         if at is not None:
             # Not "now": another worker may have started it meanwhile, and the newest wins.
             self._report(sender.name, request.id, "queued", attempt + 1, at=at)
@@ -96,4 +96,4 @@ class _Reporter:
 
 
 def _text(reason: object) -> str:
-    return f"{type(reason).__name__}: {reason}" if reason else "cancelled by Celery"
+    return "cancelled by Celery" if reason is None else f"{type(reason).__name__}: {reason}"
