@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import Callable
 
 import pytest
 
@@ -60,4 +61,4 @@ def make_updater() -> Iterator[Callable[..., BatchJobStatusUpdater]]:
 
     yield make
     for updater in updaters:
-        updater._stop(0.0, is_quiet=True)
+        updater._stop(0.0)

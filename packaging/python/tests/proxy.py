@@ -98,8 +98,8 @@ class Proxy:
         with socket.create_connection(self._upstream) as upstream:
             host = f"Host: {self._upstream[0]}:{self._upstream[1]}\r\n"
             line, _, rest = request.raw.partition(b"\r\n")
-            kept = [it for it in rest.split(b"\r\n\r\n", 1)[0].split(b"\r\n")]
-            kept = [it for it in kept if not it.lower().startswith((b"host:", b"connection:"))]
+            lines = rest.split(b"\r\n\r\n", 1)[0].split(b"\r\n")
+            kept = [it for it in lines if not it.lower().startswith((b"host:", b"connection:"))]
             head = b"\r\n".join([line, *kept])
             end = f"\r\n{host}Connection: close\r\n\r\n".encode()
             upstream.sendall(head + end + request.body)

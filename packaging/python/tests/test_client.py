@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import pickle
 import threading
@@ -10,7 +11,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from enum import Enum
-from pathlib import Path
 from typing import Callable
 from uuid import UUID
 
@@ -124,7 +124,7 @@ def test_values_of_python_are_taken_as_they_are(server: Server) -> None:
         with pytest.raises(InvalidJobId):
             client.update(bad, "queued")  # type: ignore[arg-type]
     with pytest.raises(InvalidTime):
-        client.update("a", "queued", at=datetime(2026, 1, 1))  # noqa: DTZ001
+        client.update("a", "queued", at=datetime(2026, 1, 1))
 
 
 def test_an_answer_that_was_lost_counts_once(proxy: Proxy, server: Server) -> None:
@@ -315,8 +315,6 @@ def test_the_asyncio_twin_gives_the_same(server: Server) -> None:
 
 
 def test_both_clients_have_the_same_calls() -> None:
-    import inspect
-
     def calls(kind: type) -> dict[str, list[str]]:
         return {
             name: list(inspect.signature(it).parameters)

@@ -6,8 +6,9 @@ import logging
 import pickle
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Callable
 
 import pytest
 

@@ -30,7 +30,7 @@ class Options:
     raise_errors: bool = False
     log_job_starts: bool = False
     flush_timeout_s: float = 30.0
-    stop_timeout_s: float = 10.0
+    stop_timeout_s: float = 5.0
 
     def __post_init__(self) -> None:
         for field in fields(self):

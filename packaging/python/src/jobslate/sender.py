@@ -20,8 +20,8 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Union
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from .answers import joined
 from .backoff import Backoff
@@ -57,6 +57,10 @@ _FAULTS_MAX = 5
 _PRESSURE_PERCENT = 80
 _LOG_INTERVAL_S = 10.0
 _SPILL_RETRY_S = 5.0
+#: How often an idle sender looks for what a process that died has left.
+_ADOPT_INTERVAL_S = 30.0
+_ELDERS_POLL_S = 0.05
+_ELDERS_S_MAX = 60.0
 
 
 class Inbox:
@@ -74,10 +78,25 @@ class Inbox:
         self.bell = Bell()
         #: Those in the queue that somebody waits for.
         self.flushes: deque[Flush] = deque()
-        #: Set to a moment of the monotonic clock: store what is there until then, and end.
+        #: Set together: store what stands before the mark; end when it is reached, or at that
+        #: moment of the monotonic clock. What stands behind it is left to the next sender.
+        self.stop_mark: Flush | None = None
         self.stop_by: float | None = None
-        #: Nothing may be logged, as the thread that waits may hold the locks of the log.
-        self.is_quiet = False
+
+    def append_flush(self, flush: Flush) -> None:
+        """Queues a mark, and makes it known."""
+        self.entries.append(flush)
+        self.flushes.append(flush)
+
+    def ask_to_stop(self, mark: Flush, stop_by: float) -> None:
+        """Queues ``mark`` as the place to end at."""
+        self.append_flush(mark)
+        self.stop_mark, self.stop_by = mark, stop_by
+        self.bell.ring()
+
+    def begin(self) -> None:
+        """Forgets the last stop."""
+        self.stop_mark = self.stop_by = None
 
 
 @dataclass
@@ -88,8 +107,7 @@ class Waiting:
     updates: int
     batch: Batch | None
     slot: Slot | None = None
-    faults: int = field(default=0)
-    is_adopted: bool = False
+    faults: int = 0
 
 
 class Sender:
@@ -111,13 +129,22 @@ class Sender:
         self._backoff = Backoff()
         self._try_at = 0.0
         self._spill_at = 0.0
+        self._adopt_at = 0.0
+        self._began_at = time.monotonic()
+        #: Files of dead processes that another one sends; ``None`` before they were looked for.
+        self._elders: set[str] | None = None
         self._gathering_since: float | None = None
         self._is_stopping = False
+        self._is_mark_taken = False
         self._warned_at = dict.fromkeys(("pressure", "spill"), -_LOG_INTERVAL_S)
 
     def run(self) -> None:
         """Works until it has stopped; nothing of the world ends it earlier."""
+        left_before = self._totals.spilled_now
+        self._totals.spilled_now = 0
         self._adopt()
+        # What this process had left itself is not news.
+        self._totals.adopted -= min(left_before, self._totals.spilled_now)
         while True:
             try:
                 if not self._step():
@@ -133,6 +160,8 @@ class Sender:
     def _step(self) -> bool:
         """Does one thing, or waits for one; false at the end."""
         self._warn_of_pressure()
+        if not self._waiting and self._adopt_at and time.monotonic() >= self._adopt_at:
+            self._adopt()
         is_taken = self._take_if_due()
         self._spill_if_needed()
         inbox, is_late = self._inbox, self._is_late()
@@ -146,8 +175,8 @@ class Sender:
                 self._is_stopping, self._try_at = True, 0.0
                 self._backoff.reset()
                 return True
-            is_empty = not self._waiting and not inbox.entries
-            if is_empty or is_late or self._is_all_on_disk():
+            is_done = inbox.stop_mark is not None and inbox.stop_mark.reached.is_open
+            if is_done or is_late:
                 return False
         self._sleep()
         return True
@@ -175,6 +204,8 @@ class Sender:
 
     def _is_due(self, now: float) -> bool:
         inbox = self._inbox
+        if self._is_mark_taken:
+            return False
         if inbox.stop_by is not None or inbox.flushes:
             return True
         if now - (self._gathering_since or now) >= self._options.flush_interval_s:
@@ -195,9 +226,10 @@ class Sender:
             self._hold(batch.updates)
         if formed.flush is not None:
             inbox.flushes.remove(formed.flush)
+            self._is_mark_taken |= formed.flush is inbox.stop_mark
             self._waiting.append(formed.flush)
         for job_id in formed.starts:
-            self._log(logging.INFO, "Pipeline-Job %s gestartet", job_id)
+            logger.info("Pipeline-Job %s gestartet", job_id)
 
     def _hold(self, updates: int) -> None:
         """Counts updates that are in memory, but no more in the queue."""
@@ -213,7 +245,8 @@ class Sender:
             head.is_durable = self._totals.lost == head.lost_before
             head.reached.open()
             return True
-        if time.monotonic() < self._try_at:
+        now = time.monotonic()
+        if now < self._try_at or self._is_behind_elders(now):
             return False
         batch = head.batch or self._read(head)
         if batch is None:
@@ -263,17 +296,14 @@ class Sender:
         if totals.away_since is not None:
             away_s = time.monotonic() - totals.away_since
             totals.away_since = None
-            self._log(
-                logging.INFO, "The job status server takes updates again, after %.1f s", away_s
-            )
-        self._log(logging.INFO, "Batch updated %d job statuses", answer.accepted)
+            logger.info("The job status server takes updates again, after %.1f s", away_s)
+        logger.info("Batch updated %d job statuses", answer.accepted)
         if answer.rejected:
             self._report_rejections(batch, answer)
 
     def _report_rejections(self, batch: Batch, answer: Answer) -> None:
         first = answer.errors[0] if answer.errors else None
-        self._log(
-            logging.WARNING,
+        logger.warning(
             "The job status server refused %d of %d updates; the first: %s",
             answer.rejected,
             batch.updates,
@@ -298,7 +328,7 @@ class Sender:
             totals.away_since = time.monotonic()
             place = "in memory" if self._spill is None else f"in {self._spill.path}"
             level = logging.WARNING if error.retryable else logging.ERROR
-            self._log(level, "Job status updates wait %s: %s", place, error)
+            logger.log(level, "Job status updates wait %s: %s", place, error)
             if not error.retryable:
                 self._tell(error, [])
 
@@ -308,8 +338,7 @@ class Sender:
         if head.slot is None:
             self._hold(-head.updates)
             return
-        if not head.is_adopted:
-            self._totals.spilled_now -= head.updates
+        self._totals.spilled_now -= head.updates
         if self._spill is not None:
             self._spill.done(head.slot)
             self._totals.spill_bytes = self._spill.bytes
@@ -320,34 +349,52 @@ class Sender:
         )
         self._forget(head)
         self._totals.lost += head.updates
-        self._log(logging.ERROR, "%d job status updates are lost: %s", head.updates, why)
+        logger.error("%d job status updates are lost: %s", head.updates, why)
         self._tell(UpdatesLost(f"{head.updates} updates are lost: {why}"), updates)
 
     # The spill file.
 
     def _adopt(self) -> None:
+        """Looks for updates of dead processes, which come before all of this one."""
         if self._spill is None:
             return
+        self._adopt_at = time.monotonic() + _ADOPT_INTERVAL_S
         try:
             slots = self._spill.adopt()
+            elders = self._spill.elders()
         except SpillFailed as error:
             self._spill_failed(error)
             return
-        for slot in slots:
-            self._waiting.append(Waiting(slot.key, slot.updates, None, slot, is_adopted=True))
+        for slot in reversed(slots):
+            self._waiting.appendleft(Waiting(slot.key, slot.updates, None, slot))
         found = sum(slot.updates for slot in slots)
         self._totals.adopted += found
+        self._totals.spilled_now += found
         self._totals.spill_bytes = self._spill.bytes
         if found:
             path = self._spill.path
-            self._log(logging.INFO, "%d job status updates wait in %s: sending them", found, path)
+            logger.info("%d job status updates wait in %s: sending them", found, path)
+        self._elders = elders if self._elders is None else self._elders & elders
+
+    def _is_behind_elders(self, now: float) -> bool:
+        """True while another process still sends what is older than all of this one.
+
+        For the first minute only: newer updates win in any case, so that an order which is lost
+        then costs the feed its order, and no job its status.
+        """
+        if not self._elders or now > self._began_at + _ELDERS_S_MAX:
+            return False
+        # It may have died too.
+        self._adopt()
+        self._try_at = now + _ELDERS_POLL_S
+        return bool(self._elders)
 
     def _spill_if_needed(self) -> None:
         """Writes what is in memory to the disk, unless it can be sent at once."""
         if self._spill is None or not self._totals.held:
             return
         head = self._waiting[0]
-        is_behind = isinstance(head, Waiting) and head.slot is not None
+        is_behind = isinstance(head, Waiting) and (head.slot is not None or bool(self._elders))
         if self._totals.away_since is not None or is_behind:
             self._spill_tail()
 
@@ -377,7 +424,7 @@ class Sender:
         self._spill_at = time.monotonic() + _SPILL_RETRY_S
         self._totals.last_error = str(error)
         if self._may_warn("spill"):
-            self._log(logging.ERROR, "Job status updates stay in memory: %s", error)
+            logger.error("Job status updates stay in memory: %s", error)
             self._tell(error, [])
 
     def _read(self, head: Waiting) -> Batch | None:
@@ -397,19 +444,12 @@ class Sender:
         stop_by = self._inbox.stop_by
         return stop_by is not None and until(stop_by) <= 0
 
-    def _is_all_on_disk(self) -> bool:
-        """While the server is away, a process that spills need not wait for it."""
-        is_away = self._totals.away_since is not None
-        return (
-            is_away and self._spill is not None and not (self._totals.held or self._inbox.entries)
-        )
-
     def _end(self) -> None:
         """Spills what is left, or says that it is lost, and leaves the rest to the next process."""
         self._spill_at = 0.0
         if self._totals.held and self._spill is not None:
             self._spill_tail()
-        while self._inbox.entries:
+        while self._inbox.entries and not self._is_mark_taken:
             self._take()
             if self._totals.held and (self._spill is None or not self._spill_tail()):
                 self._lose_memory()
@@ -421,9 +461,7 @@ class Sender:
         self._waiting.clear()
         if left and self._spill is not None:
             path = self._spill.path
-            self._log(
-                logging.WARNING, "%d job status updates wait in %s for the next start", left, path
-            )
+            logger.warning("%d job status updates wait in %s for the next start", left, path)
         if self._spill is not None:
             self._spill.close()
         self._transport.close()
@@ -444,6 +482,8 @@ class Sender:
     def _sleep(self) -> None:
         inbox, now = self._inbox, time.monotonic()
         moments = [moment for moment in (self._next_due(), inbox.stop_by) if moment is not None]
+        if self._adopt_at and not self._waiting:
+            moments.append(self._adopt_at)
         wake_at = NEVER
         if self._waiting:
             moments.append(self._try_at)
@@ -468,8 +508,7 @@ class Sender:
     def _warn_of_pressure(self) -> None:
         queued, room = len(self._inbox.entries), self._options.queue_updates_max
         if queued * 100 >= room * _PRESSURE_PERCENT and self._may_warn("pressure"):
-            self._log(
-                logging.WARNING,
+            logger.warning(
                 "Connection pool pressure: %d of %d job status updates are queued",
                 queued,
                 room,
@@ -486,7 +525,7 @@ class Sender:
         """Refuses an update that cannot be sent."""
         self._totals.taken += 1
         self._totals.rejected += 1
-        self._log(logging.WARNING, "A job status update cannot be sent: %s", problem)
+        logger.warning("A job status update cannot be sent: %s", problem)
         self._tell(problem, [fields])
 
     def _tell(self, error: JobslateError, updates: Sequence[Mapping[str, Any]]) -> None:
@@ -496,7 +535,3 @@ class Sender:
                 self._options.on_error(error, updates)
             except Exception:
                 logger.exception("on_error failed")
-
-    def _log(self, level: int, message: str, *values: object) -> None:
-        if not self._inbox.is_quiet:
-            logger.log(level, message, *values)

@@ -10,7 +10,7 @@ dead. A file is append-only NDJSON:
 A batch counts once its last byte is there: each is synced before it leaves the memory. A done mark
 need not be synced, for a batch that is sent again under its key counts once. The file is removed
 when all its batches are done. Files have ascending numbers, so those of dead processes are read in
-the order in which they were begun, by one process.
+the order in which they were begun, by one process, and the others wait until these are sent.
 
 A torn end is left out. Damage in the middle costs what it covers, and no more; such a file is kept
 as ``.damaged``.
@@ -45,7 +45,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("jobslate")
 
-_NAME = re.compile(r"spill-(\d{8})-\d+\.ndjson")
+#: How the name of a file begins: that of the process that made it, or of one that took it over.
+_ALIVE, _DEAD = "spill", "dead"
+_NAME = re.compile(rf"(?:{_ALIVE}|{_DEAD})-(\d{{8,}})-\d+\.ndjson")
 _BEGIN = b'{"batch":'
 #: Longest first line of a batch.
 _HEAD_BYTES_MAX = 1024
@@ -89,17 +91,24 @@ class Spill:
 
         Raises ``SpillFailed`` if the directory cannot be used.
         """
-        slots: list[Slot] = []
+        taken: list[SpillFile] = []
         with self._locked():
             for name in self._names():
                 file = SpillFile.take(self.path / name)
                 if file is not None:
+                    taken.append(file)
                     self._files.append(file)
-        for file in list(self._files):
-            if file is not self._own:
-                slots += file.scan()
-                self._retire(file)
+        slots: list[Slot] = []
+        for file in taken:
+            slots += file.scan()
+            self._retire(file)
         return slots
+
+    def elders(self) -> set[str]:
+        """The files of dead processes that another process has taken over and not yet sent."""
+        ours = {file.path.name for file in self._files}
+        with _reported(self.path):
+            return {name for name in self._names() if name.startswith(_DEAD)} - ours
 
     def append(self, batch: Batch) -> Slot:
         """Writes ``batch`` and syncs it.
@@ -111,9 +120,9 @@ class Spill:
         if self._own is None:
             with self._locked():
                 number = 1 + max((_number(name) for name in self._names()), default=0)
-                path = self.path / f"spill-{number:08}-{os.getpid()}.ndjson"
+                path = self.path / f"{_ALIVE}-{number:08}-{os.getpid()}.ndjson"
                 self._own = SpillFile.create(path)
-            self._files.append(self._own)
+                self._files.append(self._own)
         return self._own.append(batch)
 
     def done(self, slot: Slot) -> None:
@@ -135,7 +144,8 @@ class Spill:
                 self._own = None
 
     def _names(self) -> list[str]:
-        return sorted(name for name in os.listdir(self.path) if _NAME.fullmatch(name))
+        names = (name for name in os.listdir(self.path) if _NAME.fullmatch(name))
+        return sorted(names, key=_number)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -173,18 +183,28 @@ class SpillFile:
 
     @classmethod
     def take(cls, path: Path) -> SpillFile | None:
-        """The file of a dead process; ``None`` if its process lives, or it is another's."""
+        """The file of a dead process; ``None`` if its process lives, or it is another's.
+
+        It gets another name, by which others see that older updates are on their way.
+        """
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return None
         except OSError as error:
             logger.warning("A spill file cannot be opened: %s", error)
             return None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Its process may have removed it, and made another of that name, before it let go.
+            if not os.path.samestat(os.fstat(descriptor), path.stat()):
+                raise FileNotFoundError(path)
+            dead = path.with_name(path.name.replace(_ALIVE, _DEAD, 1))
+            path.rename(dead)
         except OSError:
             os.close(descriptor)
             return None
-        return cls(path, descriptor)
+        return cls(dead, descriptor)
 
     @property
     def is_done(self) -> bool:
@@ -253,8 +273,8 @@ class SpillFile:
             after = self._record(content, place, slots)
             if after is None:
                 # Torn, unless a whole batch comes after it.
-                found = content.find(b"\n" + _BEGIN, place)
-                place = found + 1 if found >= 0 else len(content)
+                found = content.find(_BEGIN, place + 1)
+                place = found if found >= 0 else len(content)
                 continue
             if end != place:
                 self._is_damaged = True

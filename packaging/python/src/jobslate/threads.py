@@ -17,19 +17,19 @@ class Gate:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lock.acquire()
-        self._is_open = False
+        self.is_open = False
 
     def open(self) -> None:
         """Lets all pass."""
-        self._is_open = True
+        self.is_open = True
         _release(self._lock)
 
     def wait(self, timeout_s: float) -> bool:
         """True if it is open within ``timeout_s`` seconds."""
-        if not self._is_open and self._lock.acquire(timeout=bounded(timeout_s)):
+        if not self.is_open and self._lock.acquire(timeout=bounded(timeout_s)):
             # For the next who waits.
             _release(self._lock)
-        return self._is_open
+        return self.is_open
 
 
 class Bell:

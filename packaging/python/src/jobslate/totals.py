@@ -9,7 +9,7 @@ from typing import TypedDict
 class BatchUpdateStats(TypedDict):
     """Numbers of this process since the updater was made, or since the fork.
 
-    ``queued = stored + rejected + lost + spilled_now + pending`` at rest.
+    At rest ``queued + adopted = stored + rejected + lost + spilled_now + pending``.
     """
 
     #: Updates that calls handed over and the queue took.
@@ -66,7 +66,7 @@ class Totals:
     spilled: int = 0
     adopted: int = 0
     last_error: str = ""
-    #: Updates of this process that wait on the disk, and in the hands of the sender.
+    #: Updates that wait on the disk, and in the hands of the sender.
     spilled_now: int = 0
     spill_bytes: int = 0
     held: int = 0

@@ -59,8 +59,8 @@ class BatchJobStatusUpdater:
       went wrong since the last of them. Else no method raises.
     * ``log_job_starts``: log ``Pipeline-Job ID gestartet`` for each.
     * ``timeout_s``, ``connect_timeout_s``: of one request; it is repeated while need be.
-    * ``flush_timeout_s``, ``stop_timeout_s``: for calls of ``flush_job_status_updates`` and ``stop``
-      that name no other. ``stop_timeout_s`` also bounds the drain at the exit of the interpreter.
+    * ``flush_timeout_s``, ``stop_timeout_s``: for ``flush_job_status_updates`` and ``stop`` if the
+      call names no other; the latter also for the drain at the exit of the interpreter.
 
     Safe to use from all threads. After a ``fork`` the child has an empty queue, a thread and a
     connection of its own, and the parent keeps its updates. It can be pickled: the copy is empty.
@@ -84,7 +84,7 @@ class BatchJobStatusUpdater:
         timeout_s: float = 10.0,
         connect_timeout_s: float = 2.0,
         flush_timeout_s: float = 30.0,
-        stop_timeout_s: float = 10.0,
+        stop_timeout_s: float = 5.0,
     ) -> None:
         self._options = Options(
             batch_size=batch_size,
@@ -218,8 +218,7 @@ class BatchJobStatusUpdater:
         timeout_s = self._options.flush_timeout_s if timeout_s is None else timeout_s
         flush = Flush(lost_before=self._totals.lost)
         inbox = self._inbox
-        inbox.flushes.append(flush)
-        inbox.entries.append(flush)
+        inbox.append_flush(flush)
         self._wake(inbox)
         is_reached = flush.reached.wait(timeout_s)
         self._raise_if_asked()
@@ -265,12 +264,12 @@ class BatchJobStatusUpdater:
     def stop(self, timeout_s: float | None = None) -> bool:
         """Stores what is queued, and ends the thread; true if all of it is on the server's disk.
 
-        If the server is away, a spill file takes the rest at once. Without one it is tried again
-        for ``timeout_s`` seconds; what is left then is lost: logged, and told to ``on_error``.
-        It returns some three seconds later at most. A later update starts a new thread.
+        While the server is away it is tried again for ``timeout_s`` seconds. A spill file takes the
+        rest first; without one, what is left then is lost: logged, and told to ``on_error``. It
+        returns some three seconds later at most. A later update starts a new thread.
         """
         timeout_s = self._options.stop_timeout_s if timeout_s is None else timeout_s
-        is_done = self._stop(timeout_s, is_quiet=False)
+        is_done = self._stop(timeout_s)
         self._raise_if_asked()
         return is_done
 
@@ -302,7 +301,7 @@ class BatchJobStatusUpdater:
             if self._thread is not None:
                 return
             inbox = self._inbox
-            inbox.stop_by = None
+            inbox.begin()
             self._transport = Transport(**self._transport_options)
             sender = Sender(inbox, self._watched(), self._transport, self._totals)
             thread = threading.Thread(target=sender.run, name="jobslate-updater", daemon=True)
@@ -310,7 +309,8 @@ class BatchJobStatusUpdater:
                 self._thread = thread
             else:
                 # Nobody would wait for the thread, or there is none to be had: so it is done here.
-                inbox.stop_by = time.monotonic() + _WITHOUT_THREAD_S
+                mark = Flush(lost_before=self._totals.lost)
+                inbox.ask_to_stop(mark, time.monotonic() + _WITHOUT_THREAD_S)
                 sender.run()
                 inbox.wake_at = 1
                 return
@@ -331,7 +331,7 @@ class BatchJobStatusUpdater:
 
         return Options(**{**self._options.__dict__, "on_error": keep})
 
-    def _stop(self, timeout_s: float, *, is_quiet: bool) -> bool:
+    def _stop(self, timeout_s: float) -> bool:
         with self._lock:
             inbox, thread = self._inbox, self._thread
             if thread is None and inbox.entries:
@@ -339,9 +339,8 @@ class BatchJobStatusUpdater:
                 thread = self._thread
         if thread is None or thread is threading.current_thread():
             return self._is_all_stored()
-        inbox.is_quiet = is_quiet
-        stop_by = inbox.stop_by = time.monotonic() + timeout_s
-        inbox.bell.ring()
+        mark, stop_by = Flush(lost_before=self._totals.lost), time.monotonic() + timeout_s
+        inbox.ask_to_stop(mark, stop_by)
         thread.join(max(until(stop_by), 0.0))
         if thread.is_alive():
             # It waits for an answer that does not come.
@@ -349,8 +348,7 @@ class BatchJobStatusUpdater:
                 self._transport.interrupt()
             thread.join(_BREAK_OFF_S)
         if thread.is_alive():
-            if not is_quiet:
-                logger.error("The job status updater did not stop within %.1f s", timeout_s)
+            logger.error("The job status updater did not stop within %.1f s", timeout_s)
             return False
         with self._lock:
             if self._thread is thread:
@@ -360,7 +358,7 @@ class BatchJobStatusUpdater:
                 if inbox.entries:
                     # Somebody reports on: those are not part of this stop.
                     self._start()
-        return self._is_all_stored()
+        return mark.is_durable
 
     def _is_all_stored(self) -> bool:
         totals = self._totals
@@ -435,15 +433,17 @@ _running: set[BatchJobStatusUpdater] = set()
 _is_exiting = False
 
 
-def stop_all(*, is_quiet: bool = False) -> None:
+def stop_all() -> None:
     """Stops every updater of this process, each within its ``stop_timeout_s``."""
     for updater in list(_updaters):
         with contextlib.suppress(Exception):
-            updater._stop(updater._options.stop_timeout_s, is_quiet=is_quiet)  # noqa: SLF001
+            updater._stop(updater._options.stop_timeout_s)  # noqa: SLF001
 
 
 def drain_on_sigterm() -> bool:
     """Lets SIGTERM store or spill what is queued before it ends the process, as it does by default.
+
+    The process goes on until that is done, for the ``stop_timeout_s`` of its updaters at most.
 
     True if it is so now; false if the process has a handler of its own, which should call ``stop``
     itself, or if this is not the main thread.
@@ -462,8 +462,14 @@ def drain_on_sigterm() -> bool:
 def _on_sigterm(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
     # A second one ends the process at once.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    # The thread that is interrupted here may hold the locks of the log.
-    stop_all(is_quiet=True)
+    # Not here: the code that is interrupted may hold a lock that the way to the server needs.
+    thread = threading.Thread(target=_drain_and_end, name="jobslate-sigterm", daemon=True)
+    if not _is_started(thread):
+        _drain_and_end()
+
+
+def _drain_and_end() -> None:
+    stop_all()
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -477,7 +483,7 @@ def _at_exit_of_process(updater: BatchJobStatusUpdater) -> None:
         def stop() -> None:
             updater = weak()
             if updater is not None:
-                updater._stop(updater._options.stop_timeout_s, is_quiet=False)  # noqa: SLF001
+                updater._stop(updater._options.stop_timeout_s)  # noqa: SLF001
 
         util.Finalize(None, stop, exitpriority=100)
 
