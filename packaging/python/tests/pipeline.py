@@ -1,10 +1,11 @@
 """A pipeline of many processes and threads for the proof: it can be stopped, and goes on there.
 
-    pipeline.py URL SPILL PROGRESS STATS PROCESSES THREADS UPDATES PAUSE_S
+    pipeline.py URL SPILL PROGRESS STATS PROCESSES THREADS UPDATES PAUSE_S STOP_S
 
 Each thread reports ``UPDATES`` updates of ten jobs of its own; the error of an update says which
 process, thread and number it is. ``PROGRESS`` holds how many calls each thread has made. At SIGTERM
-each thread ends after its present call, and the process ends as any other does.
+each thread ends after its present call, and the process ends as any other does. At its end it waits
+``STOP_S`` for the server.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ STATUSES = ("queued", "processing", "error", "processing", "completed")
 def main() -> None:
     url, spill, progress, stats = sys.argv[1:5]
     processes, threads, updates = (int(it) for it in sys.argv[5:8])
-    pause_s = float(sys.argv[8])
+    pause_s, stop_s = float(sys.argv[8]), float(sys.argv[9])
     # Made before the forks, as pipelines do.
     updater = BatchJobStatusUpdater(
-        url, spill_path=spill or None, flush_interval_s=0.2, stop_timeout_s=0.2
+        url, spill_path=spill or None, flush_interval_s=0.2, stop_timeout_s=stop_s
     )
     children = []
     for process in range(processes):

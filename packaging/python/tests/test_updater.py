@@ -23,6 +23,12 @@ from .server import Server
 MakeUpdater = Callable[..., BatchJobStatusUpdater]
 
 
+@pytest.fixture(autouse=True)
+def log_level(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever other tests made of the root logger."""
+    caplog.set_level(logging.INFO, logger="jobslate")
+
+
 def test_twelve_thousand_calls_are_far_fewer_transactions(
     server: Server, make_updater: MakeUpdater
 ) -> None:
@@ -387,7 +393,6 @@ def test_a_stop_in_vain_ends_in_time_and_says_what_is_lost(
 def test_the_log_is_as_it_was(
     server: Server, make_updater: MakeUpdater, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, logger="jobslate")
     updater = make_updater(server.url, log_job_starts=True, flush_interval_s=3600)
     for number in range(25):
         updater.batch_update_job_status(f"doc-{number}", "processing")

@@ -506,7 +506,8 @@ class Sender:
         return self._gathering_since + self._options.flush_interval_s
 
     def _warn_of_pressure(self) -> None:
-        queued, room = len(self._inbox.entries), self._options.queue_updates_max
+        queued = len(self._inbox.entries) + self._totals.held
+        room = self._options.queue_updates_max
         if queued * 100 >= room * _PRESSURE_PERCENT and self._may_warn("pressure"):
             logger.warning(
                 "Connection pool pressure: %d of %d job status updates are queued",
