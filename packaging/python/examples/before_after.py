@@ -59,7 +59,6 @@ ATTEMPTS_MAX = 2
 BROKEN, BROKEN_OF = 129, 3957
 
 UpdateJobStatus = Callable[[str, str, "str | None"], object]
-Statuses = "dict[str, tuple[str, str | None]]"
 
 
 # ---- The pipeline: it knows one function that takes a status, and no store. ----
@@ -403,7 +402,7 @@ def main() -> int:
         after = run_after(files, options.workers, options.server, directory)
     print(
         f"{machine()}, {versions(conninfo)}; {options.workers} threads, "
-        f"pool {POOL_SIZE} + {POOL_OVERFLOW}\n"
+        f"pool {POOL_SIZE} + {POOL_OVERFLOW}, pressure from {PRESSURE_PERCENT} %\n"
     )
     print(table(before, after))
     ends = Counter(status for status, _ in after.statuses.values())
