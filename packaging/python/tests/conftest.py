@@ -19,6 +19,13 @@ def pytest_sessionstart() -> None:
         pytest.exit(f"{binary()} is missing: cargo build, or set JOBSLATE_BINARY", returncode=2)
 
 
+@pytest.fixture(autouse=True)
+def no_fault(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """The sender survives its own bugs, so a test would not notice one."""
+    yield
+    assert not [it for it in caplog.get_records("call") if "met a fault" in it.getMessage()]
+
+
 @pytest.fixture
 def make_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Makes servers that are ended with the test."""

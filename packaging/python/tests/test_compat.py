@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable
@@ -13,6 +15,7 @@ import pytest
 from jobslate import BatchJobStatusUpdater, compat
 
 from .server import Server, environment
+from .test_processes import in_child
 
 # What a team has: a module with a pool, SQL of its own, and one transaction for each status.
 OLD_MODULE = '''
@@ -26,6 +29,8 @@ class RobustDatabaseWrapper:
         self.connections = []
         self.local = threading.local()
         self.queries = 0
+        # The updater of before, of which there may be something left.
+        self.batch_job_updater = object()
 
     def execute(self, sql, *values):
         if not hasattr(self.local, "connection"):
@@ -225,6 +230,25 @@ def test_a_changed_class_keeps_its_name() -> None:
     assert changed.__module__ == Wrapper.__module__
     assert changed().save() == "saved"
     assert isinstance(changed(), Wrapper)
+
+
+def test_a_fork_while_another_thread_holds_the_lock(shared: BatchJobStatusUpdater) -> None:
+    compat._updater = None
+    is_held, is_over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with compat._lock:
+            is_held.set()
+            is_over.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    is_held.wait()
+    child = in_child(lambda: compat.shared_updater() is not None)
+    assert os.waitpid(child, 0)[1] == 0
+    is_over.set()
+    thread.join()
+    compat._updater = shared
 
 
 def test_configure_stops_the_one_before(server: Server, shared: BatchJobStatusUpdater) -> None:

@@ -388,6 +388,82 @@ def test_without_room_on_the_disk_updates_stay_in_memory(
     assert any("stay in memory" in it for it in caplog.messages)
 
 
+def test_who_starts_waits_for_what_another_sends_for_the_dead(
+    server: Server, make_updater: MakeUpdater, tmp_path: Path
+) -> None:
+    server.kill()
+    dead = make_updater(server.url, spill_path=tmp_path, batch_updates_max=50)
+    for number in range(500):
+        dead.batch_update_job_status("a", f"step-{number}")
+    assert dead.stop(0.2) is False
+    server.start()
+    slow_way, free_way = Proxy(server.url), Proxy(server.url)
+    slow_way.fate = lambda _: fates.CUT
+    heir = make_updater(slow_way.url, spill_path=tmp_path)
+    heir.start()
+    _until(lambda: len(slow_way.requests) > 0)
+    other = make_updater(free_way.url, spill_path=tmp_path)
+    for number in range(500, 700):
+        other.batch_update_job_status("a", f"step-{number}")
+    assert other.flush_job_status_updates(0.5) is False
+    assert free_way.requests == []
+    slow_way.fate = lambda _: fates.PASS
+    assert other.flush_job_status_updates()
+    assert [entry.status for entry in _feed(server)] == [f"step-{it}" for it in range(700)]
+
+
+def test_who_waits_for_one_that_dies_takes_its_place(
+    server: Server, make_updater: MakeUpdater, tmp_path: Path
+) -> None:
+    server.kill()
+    dead = make_updater(server.url, spill_path=tmp_path)
+    for number in range(100):
+        dead.batch_update_job_status("a", f"step-{number}")
+    assert dead.stop(0.2) is False
+    server.start()
+    nowhere = Proxy(server.url)
+    nowhere.fate = lambda _: fates.CUT
+    heir = make_updater(nowhere.url, spill_path=tmp_path)
+    heir.start()
+    _until(lambda: len(nowhere.requests) > 0)
+    other = make_updater(server.url, spill_path=tmp_path)
+    other.batch_update_job_status("a", "step-100")
+    assert other.flush_job_status_updates(0.2) is False
+    assert heir.stop(0.1) is False
+    assert other.flush_job_status_updates()
+    assert [entry.status for entry in _feed(server)] == [f"step-{it}" for it in range(101)]
+
+
+def test_a_batch_that_the_disk_damaged_is_told_and_kept(
+    server: Server, make_updater: MakeUpdater, tmp_path: Path
+) -> None:
+    server.kill()
+    told = []
+    spill = tmp_path / "spill"
+    updater = make_updater(
+        server.url,
+        spill_path=spill,
+        batch_updates_max=50,
+        on_error=lambda error, _: told.append(error.code),
+    )
+    for number in range(150):
+        updater.batch_update_job_status(f"job-{number}", "queued")
+    _until(lambda: updater.get_batch_update_stats()["spilled_now"] == 150)
+    path = next(it for it in spill.iterdir() if it.suffix == ".ndjson")
+    content = path.read_bytes()
+    with path.open("r+b") as file:
+        file.seek(content.index(b'"job-77"') + 5)
+        file.write(b"8")
+    server.start()
+    assert updater.flush_job_status_updates() is False
+    stats = updater.get_batch_update_stats()
+    assert stats["lost"] + stats["stored"] == 150
+    assert 0 < stats["lost"] <= 100
+    assert "updates_lost" in told
+    # What is left of it is there for a person.
+    assert [it.suffix for it in spill.iterdir() if it.name != "LOCK"] == [".damaged"]
+
+
 PIPELINE = """
 import sys
 from jobslate import BatchJobStatusUpdater

@@ -119,6 +119,12 @@ class JobUpdates:
         """The updater of this process, unless this object was given one of its own."""
         return self._own_updater or shared_updater()
 
+    @batch_job_updater.setter
+    def batch_job_updater(self, updater: object) -> None:
+        """Keeps one of jobslate; one that their ``__init__`` still makes is left alone."""
+        if isinstance(updater, BatchJobStatusUpdater):
+            self._own_updater = updater
+
     def batch_update_job_status(
         self, job_id: JobId, status: str, error_message: object | None = None
     ) -> bool:
@@ -205,6 +211,16 @@ def with_job_updates(database_class: Class) -> Class:
     kept: Mapping[str, Any] = {name: getattr(database_class, name) for name in names}
     bases = (JobUpdates, database_class)
     return type(database_class.__name__, bases, dict(kept))  # type: ignore[return-value]
+
+
+def _after_fork_in_child() -> None:
+    # Another thread of the parent may have held it, and does not exist here.
+    global _lock  # noqa: PLW0603
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _of_base(self: JobUpdates, name: str, otherwise: Callable[[], Any]) -> Callable[[], Any]:

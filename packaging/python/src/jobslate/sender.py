@@ -246,8 +246,10 @@ class Sender:
             head.reached.open()
             return True
         now = time.monotonic()
-        if now < self._try_at or self._is_behind_elders(now):
+        if now < self._try_at:
             return False
+        if self._elders:
+            return not self._is_behind_elders(now)
         batch = head.batch or self._read(head)
         if batch is None:
             return True
@@ -382,11 +384,12 @@ class Sender:
         For the first minute only: newer updates win in any case, so that an order which is lost
         then costs the feed its order, and no job its status.
         """
-        if not self._elders or now > self._began_at + _ELDERS_S_MAX:
-            return False
-        # It may have died too.
-        self._adopt()
-        self._try_at = now + _ELDERS_POLL_S
+        if now > self._began_at + _ELDERS_S_MAX:
+            self._elders = set()
+        else:
+            # It may have died too: then what it had comes first here.
+            self._adopt()
+        self._try_at = now + _ELDERS_POLL_S if self._elders else 0.0
         return bool(self._elders)
 
     def _spill_if_needed(self) -> None:
