@@ -199,9 +199,8 @@ def test_a_child_holds_nothing_of_its_parent(
     server.kill()
     updater.batch_update_job_status("a", "queued")
     _until(lambda: updater.get_batch_update_stats()["spill_bytes"] > 0)
-    held = _held_files()
-    assert any("spill-" in path for path in held)
-    assert os.waitpid(in_child(lambda: not _held_files() & _spilled(held)), 0)[1] == 0
+    assert _held_files(tmp_path)
+    assert os.waitpid(in_child(lambda: not _held_files(tmp_path)), 0)[1] == 0
 
 
 def in_child(check: Callable[[], bool]) -> int:
@@ -223,16 +222,14 @@ def _report_steps(updater: BatchJobStatusUpdater, name: str) -> bool:
     return is_fresh and updater.stop(20)
 
 
-def _held_files() -> set[str]:
+def _held_files(folder: Path) -> set[str]:
+    """The open files in ``folder``."""
     held = set()
     for it in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
-            held.add(os.readlink(f"/proc/self/fd/{it}"))
+            path = Path(os.readlink(f"/proc/self/fd/{it}"))
+            held |= {path.name} if path.parent == folder else set()
     return held
-
-
-def _spilled(paths: set[str]) -> set[str]:
-    return {path for path in paths if "spill-" in path or path.endswith("LOCK")}
 
 
 CHILDREN = """

@@ -455,7 +455,10 @@ def test_a_batch_that_the_disk_damaged_is_told_and_kept(
         file.seek(content.index(b'"job-77"') + 5)
         file.write(b"8")
     server.start()
+    # Also if they were lost before it was asked.
+    _until(lambda: updater.get_batch_update_stats()["lost"] > 0)
     assert updater.flush_job_status_updates() is False
+    assert updater.flush_job_status_updates() is True
     stats = updater.get_batch_update_stats()
     assert stats["lost"] + stats["stored"] == 150
     assert 0 < stats["lost"] <= 100

@@ -51,7 +51,7 @@ class Batch:
 class Flush:
     """A mark in the queue; it is reached when all that stands before it was answered."""
 
-    #: Updates that had been lost when it was queued.
+    #: Updates that were lost before, and of which somebody was told.
     lost_before: int
     reached: Gate = field(default_factory=Gate)
     is_durable: bool = False

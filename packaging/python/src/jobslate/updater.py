@@ -122,6 +122,8 @@ class BatchJobStatusUpdater:
         self._thread: threading.Thread | None = None
         self._transport: Transport | None = None
         self._first_error: JobslateError | None = None
+        #: Lost updates that a flush or a stop has told of.
+        self._lost_told = 0
         self._full_logged_at = -_FULL_LOG_INTERVAL_S
 
     @property
@@ -213,16 +215,18 @@ class BatchJobStatusUpdater:
     def flush_job_status_updates(self, timeout_s: float | None = None) -> bool:
         """Waits until all updates that were queued before are on the disk of the server.
 
-        True if they are; false if that took longer than ``timeout_s``, or if some were lost.
+        True if they are; false if that took longer than ``timeout_s``, or if some were lost since
+        the last flush or stop.
         """
         timeout_s = self._options.flush_timeout_s if timeout_s is None else timeout_s
-        flush = Flush(lost_before=self._totals.lost)
+        flush = Flush(lost_before=self._lost_told)
         inbox = self._inbox
         inbox.append_flush(flush)
         self._wake(inbox)
-        is_reached = flush.reached.wait(timeout_s)
+        if flush.reached.wait(timeout_s):
+            self._lost_told = self._totals.lost
         self._raise_if_asked()
-        return is_reached and flush.is_durable
+        return flush.is_durable
 
     def get_batch_update_stats(self) -> BatchUpdateStats:
         """What became of the updates so far."""
@@ -309,7 +313,7 @@ class BatchJobStatusUpdater:
                 self._thread = thread
             else:
                 # Nobody would wait for the thread, or there is none to be had: so it is done here.
-                mark = Flush(lost_before=self._totals.lost)
+                mark = Flush(lost_before=self._lost_told)
                 inbox.ask_to_stop(mark, time.monotonic() + _WITHOUT_THREAD_S)
                 sender.run()
                 inbox.wake_at = 1
@@ -339,7 +343,7 @@ class BatchJobStatusUpdater:
                 thread = self._thread
         if thread is None or thread is threading.current_thread():
             return self._is_all_stored()
-        mark, stop_by = Flush(lost_before=self._totals.lost), time.monotonic() + timeout_s
+        mark, stop_by = Flush(lost_before=self._lost_told), time.monotonic() + timeout_s
         inbox.ask_to_stop(mark, stop_by)
         thread.join(max(until(stop_by), 0.0))
         if thread.is_alive():
@@ -358,6 +362,7 @@ class BatchJobStatusUpdater:
                 if inbox.entries:
                     # Somebody reports on: those are not part of this stop.
                     self._start()
+        self._lost_told = self._totals.lost
         return mark.is_durable
 
     def _is_all_stored(self) -> bool:
