@@ -15,6 +15,7 @@ from typing import Callable
 import pytest
 
 from jobslate import BatchJobStatusUpdater
+from jobslate import updater as module
 
 from .server import Server, run_python, start_python
 from .test_updater import _feed, _until
@@ -187,6 +188,22 @@ def test_a_fork_in_the_middle_sends_each_update_once(
         assert statuses == [f"step-{step}" for step in range(len(statuses))]
 
 
+def test_without_the_care_at_a_fork_the_child_has_what_its_parent_queued(
+    server: Server, make_updater: MakeUpdater
+) -> None:
+    """The control: it would send those updates a second time."""
+    updater = make_updater(server.url, flush_interval_s=3600)
+    updater.batch_update_job_status("a", "queued")
+    cared_for = module._updaters.copy()
+    module._updaters.clear()
+    child = in_child(lambda: len(updater._inbox.entries) == 1)
+    module._updaters.update(cared_for)
+    assert os.waitpid(child, 0)[1] == 0
+    assert os.waitpid(in_child(lambda: not updater._inbox.entries), 0)[1] == 0
+    assert updater.flush_job_status_updates()
+    assert len(_feed(server)) == 1
+
+
 def test_a_child_holds_nothing_of_its_parent(
     server: Server, make_updater: MakeUpdater, tmp_path: Path
 ) -> None:
@@ -236,6 +253,7 @@ CHILDREN = """
 import multiprocessing, sys
 from concurrent.futures import ProcessPoolExecutor
 from jobslate import BatchJobStatusUpdater
+from jobslate import updater as module
 
 updater = BatchJobStatusUpdater(sys.argv[1], flush_interval_s=3600, batch_size=1000)
 

@@ -12,7 +12,6 @@ spill file batches go there, without one the queue fills.
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 import random
@@ -84,14 +83,16 @@ class Inbox:
         self.stop_by: float | None = None
 
     def append_flush(self, flush: Flush) -> None:
-        """Queues a mark, and makes it known."""
-        self.entries.append(flush)
+        """Makes a mark known, then queues it: one that is found in the queue is known."""
         self.flushes.append(flush)
+        self.entries.append(flush)
 
     def ask_to_stop(self, mark: Flush, stop_by: float) -> None:
         """Queues ``mark`` as the place to end at."""
+        # In this order: a mark that is found in the queue is known to be that of the stop.
+        self.stop_mark = mark
         self.append_flush(mark)
-        self.stop_mark, self.stop_by = mark, stop_by
+        self.stop_by = stop_by
         self.bell.ring()
 
     def begin(self) -> None:
@@ -125,11 +126,11 @@ class Sender:
         self._spill: Spill | None = None
         if options.spill_path is not None:
             self._spill = Spill(options.spill_path, options.spill_bytes_max)
-        self._keys = (f"{uuid.uuid4().hex}-{number}" for number in itertools.count())
         self._backoff = Backoff()
         self._try_at = 0.0
         self._spill_at = 0.0
         self._adopt_at = 0.0
+        self._left_before, totals.spilled_now = totals.spilled_now, 0
         self._began_at = time.monotonic()
         #: Files of dead processes that another one sends; ``None`` before they were looked for.
         self._elders: set[str] | None = None
@@ -140,11 +141,6 @@ class Sender:
 
     def run(self) -> None:
         """Works until it has stopped; nothing of the world ends it earlier."""
-        left_before = self._totals.spilled_now
-        self._totals.spilled_now = 0
-        self._adopt()
-        # What this process had left itself is not news.
-        self._totals.adopted -= min(left_before, self._totals.spilled_now)
         while True:
             try:
                 if not self._step():
@@ -160,8 +156,8 @@ class Sender:
     def _step(self) -> bool:
         """Does one thing, or waits for one; false at the end."""
         self._warn_of_pressure()
-        if not self._waiting and self._adopt_at and time.monotonic() >= self._adopt_at:
-            self._adopt()
+        if self._spill is not None and not self._waiting and time.monotonic() >= self._adopt_at:
+            self._adopt(self._spill)
         is_taken = self._take_if_due()
         self._spill_if_needed()
         inbox, is_late = self._inbox, self._is_late()
@@ -220,7 +216,7 @@ class Sender:
         )
         inbox.long_bytes_out += formed.long_bytes
         if formed.lines:
-            batch = Batch(next(self._keys), b"".join(formed.lines), len(formed.lines))
+            batch = Batch(uuid.uuid4().hex, b"".join(formed.lines), len(formed.lines))
             self._waiting.append(Waiting(batch.key, batch.updates, batch))
             self._totals.taken += batch.updates
             self._hold(batch.updates)
@@ -268,8 +264,9 @@ class Sender:
             reply = self._transport.send(
                 Call("POST", "/v1/updates", batch.body, headers, writes=True)
             )
+            return _answer(reply.json(), replayed=reply.is_replayed)
         except AllRejected as refusal:
-            return Answer.of(refusal.body)
+            return _answer(refusal.body, replayed=refusal.replayed)
         except Problem as problem:
             if problem.code not in _ABOUT_CONTENT or problem.outcome == "unknown":
                 raise
@@ -278,11 +275,6 @@ class Sender:
                 return Answer(accepted=0, rejected=1, durable=True, errors=(why,))
             # One bad update must not hold up the others.
             return joined([self._deliver(half) for half in batch.halves()])
-        body = reply.json()
-        try:
-            return Answer.of(body, replayed=reply.is_replayed)
-        except (KeyError, TypeError):
-            raise foreign(reply.status, reply.body, "unknown") from None
 
     def _settle(self, head: Waiting, batch: Batch, answer: Answer) -> None:
         totals = self._totals
@@ -356,26 +348,25 @@ class Sender:
 
     # The spill file.
 
-    def _adopt(self) -> None:
+    def _adopt(self, spill: Spill) -> None:
         """Looks for updates of dead processes, which come before all of this one."""
-        if self._spill is None:
-            return
         self._adopt_at = time.monotonic() + _ADOPT_INTERVAL_S
         try:
-            slots = self._spill.adopt()
-            elders = self._spill.elders()
+            slots = spill.adopt()
+            elders = spill.elders()
         except SpillFailed as error:
             self._spill_failed(error)
             return
         for slot in reversed(slots):
             self._waiting.appendleft(Waiting(slot.key, slot.updates, None, slot))
         found = sum(slot.updates for slot in slots)
-        self._totals.adopted += found
+        # What this process had left itself at a stop is not news.
+        self._totals.adopted += max(found - self._left_before, 0)
+        self._left_before = 0
         self._totals.spilled_now += found
-        self._totals.spill_bytes = self._spill.bytes
+        self._totals.spill_bytes = spill.bytes
         if found:
-            path = self._spill.path
-            logger.info("%d job status updates wait in %s: sending them", found, path)
+            logger.info("%d job status updates wait in %s: sending them", found, spill.path)
         self._elders = elders if self._elders is None else self._elders & elders
 
     def _is_behind_elders(self, now: float) -> bool:
@@ -384,11 +375,11 @@ class Sender:
         For the first minute only: newer updates win in any case, so that an order which is lost
         then costs the feed its order, and no job its status.
         """
-        if now > self._began_at + _ELDERS_S_MAX:
+        if self._spill is None or now > self._began_at + _ELDERS_S_MAX:
             self._elders = set()
         else:
             # It may have died too: then what it had comes first here.
-            self._adopt()
+            self._adopt(self._spill)
         self._try_at = now + _ELDERS_POLL_S if self._elders else 0.0
         return bool(self._elders)
 
@@ -485,7 +476,7 @@ class Sender:
     def _sleep(self) -> None:
         inbox, now = self._inbox, time.monotonic()
         moments = [moment for moment in (self._next_due(), inbox.stop_by) if moment is not None]
-        if self._adopt_at and not self._waiting:
+        if self._spill is not None and not self._waiting:
             moments.append(self._adopt_at)
         wake_at = NEVER
         if self._waiting:
@@ -499,7 +490,8 @@ class Sender:
                 wake_at = 1
         inbox.wake_at = wake_at
         # After wake_at was set: a caller either sees it, or its entry is seen here.
-        if len(inbox.entries) < wake_at and not (inbox.flushes and not self._totals.held):
+        is_asked_for = bool(inbox.entries and inbox.flushes and not self._totals.held)
+        if len(inbox.entries) < wake_at and not is_asked_for:
             inbox.bell.sleep(max(min(moments) - now, 0.0) if moments else None)
         inbox.wake_at = NEVER
 
@@ -539,3 +531,11 @@ class Sender:
                 self._options.on_error(error, updates)
             except Exception:
                 logger.exception("on_error failed")
+
+
+def _answer(body: Mapping[str, Any], *, replayed: bool) -> Answer:
+    """The answer to a batch; ``Foreign`` if jobslate does not answer like that."""
+    try:
+        return Answer.of(body, replayed=replayed)
+    except (KeyError, TypeError):
+        raise foreign(0, json.dumps(body).encode(), "unknown") from None

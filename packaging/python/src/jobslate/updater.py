@@ -26,7 +26,7 @@ from .client import Client
 from .errors import JobslateError, LocalQueueFull
 from .options import OnError, Options
 from .sender import NEVER, Inbox, Sender
-from .threads import until
+from .threads import bounded, until
 from .totals import BatchUpdateStats, Totals
 from .transport import Transport
 from .update import At, JobId, error_text, id_text, other_fields, status_text
@@ -345,7 +345,7 @@ class BatchJobStatusUpdater:
             return self._is_all_stored()
         mark, stop_by = Flush(lost_before=self._lost_told), time.monotonic() + timeout_s
         inbox.ask_to_stop(mark, stop_by)
-        thread.join(max(until(stop_by), 0.0))
+        thread.join(bounded(until(stop_by)))
         if thread.is_alive():
             # It waits for an answer that does not come.
             if self._transport is not None:
