@@ -239,6 +239,27 @@ def test_a_fork_keeps_no_lock(tmp_path: Path) -> None:
         os.close(end)
 
 
+def test_a_process_that_stands_still_with_the_lock_stops_no_other(
+    tmp_path: Path, server: Server, make_updater: MakeUpdater
+) -> None:
+    code = """
+import fcntl, os, sys
+lock = os.open(os.path.join(sys.argv[1], "LOCK"), os.O_RDWR | os.O_CREAT)
+fcntl.flock(lock, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.readline()
+"""
+    with start_python(code, str(tmp_path)) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(SpillFailed, match="locked by another process"):
+            Spill(tmp_path, 1 << 20).append(_batch(1))
+        updater = make_updater(server.url, spill_path=tmp_path)
+        updater.batch_update_job_status("a", "queued")
+        assert updater.flush_job_status_updates()
+        process.kill()
+
+
 def test_a_link_in_place_of_a_file_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "spill").mkdir()
     (tmp_path / "secret").write_text("untouched")

@@ -25,6 +25,7 @@ import mmap
 import os
 import re
 import threading
+import time
 import weakref
 import zlib
 from collections.abc import Iterator
@@ -48,6 +49,8 @@ logger = logging.getLogger("jobslate")
 #: How the name of a file begins: that of the process that made it, or of one that took it over.
 _ALIVE, _DEAD = "spill", "dead"
 _NAME = re.compile(rf"(?:{_ALIVE}|{_DEAD})-(\d{{8,}})-\d+\.ndjson")
+#: How long the lock of the directory is waited for, and between two looks at it.
+_LOCK_S_MAX, _LOCK_POLL_S = 2.0, 0.005
 _BEGIN = b'{"batch":'
 #: Longest first line of a batch.
 _HEAD_BYTES_MAX = 1024
@@ -156,10 +159,23 @@ class Spill:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.open(self.path / "LOCK", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                self._wait_for(lock)
                 yield
             finally:
                 os.close(lock)
+
+    def _wait_for(self, lock: int) -> None:
+        """Others hold it for an instant, unless one is stopped: no fork may wait for that."""
+        give_up_at = time.monotonic() + _LOCK_S_MAX
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > give_up_at:
+                    raise SpillFailed(f"{self.path} is locked by another process") from None
+                time.sleep(_LOCK_POLL_S)
+            else:
+                return
 
 
 class SpillFile:
