@@ -14,8 +14,7 @@ from typing import Callable
 
 import pytest
 
-from jobslate import BatchJobStatusUpdater
-from jobslate import updater as module
+from jobslate import BatchJobStatusUpdater, process
 
 from .server import Server, run_python, start_python
 from .test_updater import _feed, _until
@@ -194,10 +193,10 @@ def test_without_the_care_at_a_fork_the_child_has_what_its_parent_queued(
     """The control: it would send those updates a second time."""
     updater = make_updater(server.url, flush_interval_s=3600)
     updater.batch_update_job_status("a", "queued")
-    cared_for = module._updaters.copy()
-    module._updaters.clear()
+    cared_for = process.updaters.copy()
+    process.updaters.clear()
     child = in_child(lambda: len(updater._inbox.entries) == 1)
-    module._updaters.update(cared_for)
+    process.updaters.update(cared_for)
     assert os.waitpid(child, 0)[1] == 0
     assert os.waitpid(in_child(lambda: not updater._inbox.entries), 0)[1] == 0
     assert updater.flush_job_status_updates()
@@ -253,7 +252,6 @@ CHILDREN = """
 import multiprocessing, sys
 from concurrent.futures import ProcessPoolExecutor
 from jobslate import BatchJobStatusUpdater
-from jobslate import updater as module
 
 updater = BatchJobStatusUpdater(sys.argv[1], flush_interval_s=3600, batch_size=1000)
 

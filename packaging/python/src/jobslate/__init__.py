@@ -40,10 +40,11 @@ from .problems import (
     StorageFull,
     UnknownJob,
 )
+from .process import drain_on_sigterm
 from .stats import Stats
 from .totals import BatchUpdateStats
 from .update import Update
-from .updater import BatchJobStatusUpdater, drain_on_sigterm
+from .updater import BatchJobStatusUpdater
 
 __all__ = [
     "AllRejected",

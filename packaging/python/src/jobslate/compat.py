@@ -20,9 +20,10 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Callable, Protocol, TypeVar
 
+from .process import drain_on_sigterm
 from .totals import BatchUpdateStats
 from .update import JobId
-from .updater import BatchJobStatusUpdater, drain_on_sigterm
+from .updater import BatchJobStatusUpdater
 
 __all__ = [
     "batch_update_job_status",

@@ -8,31 +8,28 @@ the pipeline finds them.
 
 from __future__ import annotations
 
-import atexit
-import contextlib
 import logging
 import os
-import signal
-import sys
 import threading
 import time
-import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import process
 from .batch import SHORT, Entry, Flush, entry_of, long_bytes
 from .client import Client
 from .errors import JobslateError, LocalQueueFull
+from .inbox import NEVER, Inbox
 from .options import OnError, Options
-from .sender import NEVER, Inbox, Sender
+from .sender import Sender
 from .threads import bounded, until
 from .totals import BatchUpdateStats, Totals
 from .transport import Transport
 from .update import At, JobId, error_text, id_text, other_fields, status_text
 
 if TYPE_CHECKING:
-    from types import FrameType, TracebackType
+    from types import TracebackType
 
 logger = logging.getLogger("jobslate")
 
@@ -112,7 +109,7 @@ class BatchJobStatusUpdater:
         # Says at once if the URL is none.
         self._transport_options["url"] = Transport(**self._transport_options).url
         self._begin()
-        _updaters.add(self)
+        process.updaters.add(self)
 
     def _begin(self) -> None:
         #: Held by callers for what is rare; it may be taken again by a signal handler.
@@ -309,7 +306,7 @@ class BatchJobStatusUpdater:
             self._transport = Transport(**self._transport_options)
             sender = Sender(inbox, self._watched(), self._transport, self._totals)
             thread = threading.Thread(target=sender.run, name="jobslate-updater", daemon=True)
-            if not _is_exiting and _is_started(thread):
+            if process.can_start(thread):
                 self._thread = thread
             else:
                 # Nobody would wait for the thread, or there is none to be had: so it is done here.
@@ -318,8 +315,7 @@ class BatchJobStatusUpdater:
                 sender.run()
                 inbox.wake_at = 1
                 return
-            _running.add(self)
-            _at_exit_of_process(self)
+            process.keep(self)
 
     def _watched(self) -> Options:
         """The options of the sender; its errors are kept for who wants them raised."""
@@ -358,7 +354,7 @@ class BatchJobStatusUpdater:
             if self._thread is thread:
                 self._thread = None
                 inbox.wake_at = 1
-                _running.discard(self)
+                process.running.discard(self)
                 if inbox.entries:
                     # Somebody reports on: those are not part of this stop.
                     self._start()
@@ -430,89 +426,3 @@ def _updater(transport_options: dict[str, Any], options: Options) -> BatchJobSta
     """Makes the copy of a pickled updater."""
     client = Client(**transport_options)
     return BatchJobStatusUpdater(client, **options.__dict__)
-
-
-#: All there are, for the exit and for forks; those with a thread live until it has ended.
-_updaters: weakref.WeakSet[BatchJobStatusUpdater] = weakref.WeakSet()
-_running: set[BatchJobStatusUpdater] = set()
-_is_exiting = False
-
-
-def stop_all() -> None:
-    """Stops every updater of this process, each within its ``stop_timeout_s``."""
-    for updater in list(_updaters):
-        with contextlib.suppress(Exception):
-            updater._stop(updater._options.stop_timeout_s)  # noqa: SLF001
-
-
-def drain_on_sigterm() -> bool:
-    """Lets SIGTERM store or spill what is queued before it ends the process, as it does by default.
-
-    The process goes on until that is done, for the ``stop_timeout_s`` of its updaters at most.
-
-    True if it is so now; false if the process has a handler of its own, which should call ``stop``
-    itself, or if this is not the main thread.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        return False
-    present = signal.getsignal(signal.SIGTERM)
-    if present is _on_sigterm:
-        return True
-    if present is not signal.SIG_DFL:
-        return False
-    signal.signal(signal.SIGTERM, _on_sigterm)
-    return True
-
-
-def _on_sigterm(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    # A second one ends the process at once.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    # Not here: the code that is interrupted may hold a lock that the way to the server needs.
-    thread = threading.Thread(target=_drain_and_end, name="jobslate-sigterm", daemon=True)
-    if not _is_started(thread):
-        _drain_and_end()
-
-
-def _drain_and_end() -> None:
-    stop_all()
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _at_exit_of_process(updater: BatchJobStatusUpdater) -> None:
-    """A child of multiprocessing ends without atexit, but runs its finalizers."""
-    util = sys.modules.get("multiprocessing.util")
-    process = sys.modules.get("multiprocessing.process")
-    if util is not None and process is not None and process.parent_process() is not None:
-        weak = weakref.ref(updater)
-
-        def stop() -> None:
-            updater = weak()
-            if updater is not None:
-                updater._stop(updater._options.stop_timeout_s)  # noqa: SLF001
-
-        util.Finalize(None, stop, exitpriority=100)
-
-
-def _after_fork_in_child() -> None:
-    _running.clear()
-    for updater in list(_updaters):
-        updater._begin()  # noqa: SLF001
-
-
-def _at_exit() -> None:
-    global _is_exiting  # noqa: PLW0603
-    _is_exiting = True
-    stop_all()
-
-
-def _is_started(thread: threading.Thread) -> bool:
-    try:
-        thread.start()
-    except RuntimeError:
-        return False
-    return True
-
-
-atexit.register(_at_exit)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
