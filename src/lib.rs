@@ -15,7 +15,8 @@
 //! telemetry      names of log events
 //! ```
 //!
-//! [`service::Service`] has a running example.
+//! [`service::Service`] has a running example; `packaging/examples` has a tokio pipeline and a
+//! threaded one that embed it.
 
 #![forbid(unsafe_code)]
 

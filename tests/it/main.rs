@@ -19,6 +19,7 @@ mod damaged;
 mod double;
 mod ends;
 mod events;
+mod examples;
 mod failing_disk;
 mod false_clock;
 mod follow;
