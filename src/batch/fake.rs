@@ -80,7 +80,8 @@ impl Fake {
         self.state().end = Some(end);
     }
 
-    /// Appends wait from now on, until [`allow`](Self::allow) lets them return; so does the close.
+    /// Appends wait from now on, until [`allow`](Self::allow) lets them return; so do openings and
+    /// the close.
     pub fn hold(&self) {
         self.state().is_held = true;
     }
@@ -176,6 +177,10 @@ impl WriteStore for Write {
     fn reopen(&mut self) -> Result<Reopened, ReopenError> {
         let mut state = self.0.state();
         state.reopens += 1;
+        self.0.0.changed.notify_all();
+        while state.is_held {
+            state = self.0.0.changed.wait_timeout(state, STUCK_AFTER).unwrap().0;
+        }
         let durable_seq = state.seq;
         let next = state.reopened.pop_front();
         self.0.0.changed.notify_all();

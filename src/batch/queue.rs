@@ -239,6 +239,11 @@ impl Queue {
         matches!(self.lock().phase, Phase::Draining)
     }
 
+    /// True while the writer takes no batch, because the store is opened again.
+    pub fn is_suspended(&self) -> bool {
+        self.lock().is_suspended
+    }
+
     /// Why nothing is admitted for now.
     pub fn trouble(&self) -> Option<StoreError> {
         self.lock().trouble.clone()

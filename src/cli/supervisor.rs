@@ -67,7 +67,8 @@ impl Supervisor {
             tokio::time::sleep(period).await;
             // A writer that has ended told its callers, and reads go on; one that opens the store
             // again, or closes it, may be long at it. One that waits for room moves.
-            let must_move = matches!(service.health(), HealthState::Ready | HealthState::Full);
+            let must_move = matches!(service.health(), HealthState::Ready | HealthState::Full)
+                && !service.is_reopening();
             if service.turns() != turns || !must_move {
                 self.tell("WATCHDOG=1");
             } else {

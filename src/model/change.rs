@@ -69,13 +69,13 @@ impl Change {
     }
 
     /// What it may add to the weight of its job's record, in bytes: its texts, error and all, and a
-    /// transition.
+    /// transition with the place beside it.
     pub fn weight_bytes(&self) -> usize {
         let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
         2 * text(&self.error)
             + text(&self.message)
             + self.labels.as_ref().map_or(0, Labels::weight_bytes)
-            + size_of::<Transition>()
+            + 2 * size_of::<Transition>()
     }
 
     /// Takes the fields of an earlier heartbeat of the same job into this one.

@@ -258,6 +258,11 @@ impl Service {
         &self.inner.options
     }
 
+    /// True while the store is opened again, which may take long.
+    pub fn is_reopening(&self) -> bool {
+        self.inner.queue.is_suspended()
+    }
+
     pub fn health(&self) -> HealthState {
         match self.inner.queue.phase() {
             Phase::Open => match self.inner.queue.trouble() {

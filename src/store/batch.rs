@@ -19,8 +19,8 @@ use super::{KeptAnswer, StoreError};
 use crate::model::limits::{KEPT_ANSWER_BYTES_MAX, PIPELINE_BYTES_MAX};
 use crate::model::{
     Ack, Answer, Change, Counts, Expectations, JobId, JobRecord, Kinds, NameMap, Operation,
-    PipelineName, Rejection, RejectionCode, Request, Standing, Status, TimestampMs, Update,
-    decide as decide_update,
+    PipelineName, Rejection, RejectionCode, Request, Standing, Status, TimestampMs, Transition,
+    Update, decide as decide_update,
 };
 
 /// What the store knows when a batch is decided.
@@ -64,8 +64,12 @@ impl Decided {
 
     /// What the records weigh after the batch at most, in bytes.
     pub fn weight_bytes(&self) -> usize {
-        let weight = |record: &Arc<JobRecord>| record.weight_bytes();
-        let before = self.jobs.iter().map(|(_, it)| it.as_ref().map_or(RECORD_BYTES, weight));
+        // A list of transitions that grows has four places, then twice as many as before.
+        let grown = |count: usize| count.max(4) * size_of::<Transition>();
+        let weight =
+            |record: &Arc<JobRecord>| record.weight_bytes() + grown(record.transitions.len());
+        let new = RECORD_BYTES + grown(0);
+        let before = self.jobs.iter().map(|(_, it)| it.as_ref().map_or(new, weight));
         let changes = self.operations.iter().filter_map(Operation::change);
         before.sum::<usize>() + changes.map(Change::weight_bytes).sum::<usize>()
     }

@@ -128,7 +128,7 @@ fn edit(
     write.commit().unwrap();
 }
 
-/// The key and the value of the row whose value names the victim.
+/// The key and the value of the row whose value names the victim: that of its record.
 fn row(table: &redb::Table<&'static [u8], &'static [u8]>) -> (Vec<u8>, Vec<u8>) {
     let rows = table.iter().unwrap().map(|row| {
         let (key, value) = row.unwrap();
@@ -141,8 +141,7 @@ fn row(table: &redb::Table<&'static [u8], &'static [u8]>) -> (Vec<u8>, Vec<u8>) 
 
 fn drop_index_row(data: &Path) {
     edit(data, "by_status", |table| {
-        let (key, _) = row(table);
-        table.remove(&*key).unwrap();
+        assert!(table.pop_first().unwrap().is_some(), "some job has a row");
     });
 }
 

@@ -76,6 +76,8 @@ struct Done {
     admitted: Vec<(String, Option<Waiter<Answer>>)>,
     /// Tickets of refused calls.
     refused: Vec<Waiter<Answer>>,
+    /// Those of flushes whose callers went away.
+    flushes: Vec<Waiter<u64>>,
 }
 
 /// A caller with a name, at the queue.
@@ -212,6 +214,7 @@ fn judge(done: &[Done], store: &Fake) {
     }
     assert!(stored.len() <= admitted, "something was stored twice, or never admitted");
     assert!(done.iter().flat_map(|it| &it.refused).all(|it| it.told().is_empty()));
+    assert!(done.iter().flat_map(|it| &it.flushes).all(|it| it.told().len() == 1));
     for of_one in done {
         let places =
             of_one.admitted.iter().filter_map(|(id, _)| stored.iter().position(|it| it == id));
@@ -229,8 +232,13 @@ fn leaves_once(caller: &mut Caller) {
     drop(caller.push(Ack::Durable));
 }
 
+/// Its caller does not wait: a thread more that waits, and the orders cannot all be played.
 fn flushes_once(caller: &mut Caller) {
-    caller.flush();
+    let waiter = Waiter::new();
+    match caller.queue.flush(waiter.ticket()) {
+        Ok(()) => caller.done.flushes.push(waiter),
+        Err(_) => assert!(waiter.told().is_empty()),
+    }
 }
 
 /// As a call whose client hangs up: its future is polled, and dropped before or after the answer.

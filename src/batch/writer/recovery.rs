@@ -33,6 +33,8 @@ const STEADY_AFTER: Duration = Duration::from_secs(60);
 pub(super) struct Tries {
     count: u32,
     last_at: Option<Duration>,
+    /// The one after the stop was asked for has been made.
+    is_last_made: bool,
 }
 
 impl Tries {
@@ -136,13 +138,15 @@ impl Loop {
         let (mut source, mut must_end) = (source, true);
         loop {
             let next_at = self.tries.next_at(self.writer.clock.monotonic());
-            if self.tries.count >= TRIES_MAX && !is_full(&source) {
+            let is_enough = self.tries.count >= TRIES_MAX && !is_full(&source);
+            if is_enough || self.tries.is_last_made {
                 return Err(Fatal { source, must_end });
             }
             self.writer.queue.pause(next_at);
             // The last try begins after the stop was asked for.
             let is_last = !self.in_flight.drains.is_empty() || self.writer.queue.is_draining();
             self.tries.last_at = Some(self.writer.clock.monotonic());
+            self.tries.is_last_made = is_last;
             let error = match reopen(store) {
                 Ok(reopened) => {
                     // Until a batch is written, what it failed of may be there still.

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Instant;
 
 use super::*;
-use crate::batch::fake::Fake;
+use crate::batch::fake::{End, Fake};
 use crate::model::{Ack, Request, Update};
 use crate::service::ServiceOptions;
 use crate::store::StoreError;
@@ -146,6 +146,32 @@ async fn a_writer_that_waits_for_room_moves_and_one_that_hangs_then_is_found_out
     }
     store.release();
     flushing.await.unwrap().unwrap();
+    beating.abort();
+}
+
+/// Every page of a large file is verified meanwhile, on a slow disk.
+#[tokio::test]
+async fn a_store_that_is_opened_again_may_be_long_at_it_also_after_a_full_disk() {
+    let Bench { store, service, socket, beating, .. } = &Bench::new().await;
+    store.end(End::FullFrom(1));
+    store.state().reopened.push_back((Ok(()), false));
+    store.hold();
+    store.allow(1);
+    let caller = {
+        let service = service.clone();
+        let request = Request::new(vec![Update::status("a", "queued").unwrap()]);
+        thread::spawn(move || service.submit_blocking(request))
+    };
+    store.wait(|state| state.reopens == 1);
+    pass(service, 0).await;
+    heard(socket);
+    for _ in 0..3 {
+        pass(service, 0).await;
+        assert_eq!(service.health(), HealthState::Full);
+        assert_eq!(heard(socket), ["WATCHDOG=1"], "it is at work");
+    }
+    store.release();
+    assert!(caller.join().unwrap().is_err());
     beating.abort();
 }
 

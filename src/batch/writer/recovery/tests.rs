@@ -162,3 +162,20 @@ fn a_disk_that_opens_and_has_no_room_for_the_batch_is_waited_for_too() {
     bench.drain().unwrap();
     assert_eq!(bench.store.sizes(), [60]);
 }
+
+#[test]
+fn a_stop_ends_at_a_disk_that_opens_and_has_no_room_for_the_batch() {
+    // The marker of the stop is in the batch that fails, or still behind it.
+    for requests in [1, 3] {
+        let bench = Bench::new(Limits::DEFAULT);
+        bench.store.end(End::FullFrom(1));
+        bench.store.state().reopened.extend((0..30).map(|_| (Ok(()), false)));
+        for _ in 0..requests {
+            let _queued = bench.push(Limits::DEFAULT.batch_updates_max, Ack::Queued);
+        }
+        bench.store.wait(|state| state.appends == 2);
+        let failure = bench.drain().unwrap_err();
+        assert!(matches!(failure.source, StoreError::Full(_)), "{failure:?}");
+        assert!(bench.store.state().reopens <= 3);
+    }
+}

@@ -1,5 +1,6 @@
 //! The batches since the last rotation, as readers and the folder need them.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -134,8 +135,8 @@ impl Content {
         let mut jobs = batch.jobs;
         for (operation, place) in operations.iter().zip(batch.places) {
             if let Some((job_id, before)) = place.and_then(|place| jobs.get_mut(place)) {
-                self.change(job_id, before.take(), operation, updated_at);
-                self.changes.push((operation.seq(), job_id.clone()));
+                let name = self.change(job_id, before.take(), operation, updated_at);
+                self.changes.push((operation.seq(), name));
                 self.weight_bytes += CHANGE_BYTES;
             }
         }
@@ -146,23 +147,33 @@ impl Content {
         self.weight_bytes += tallies.add_to(&mut self.timeline);
     }
 
-    /// Changes the record of a job, which is in its place already, or is `before`.
-    fn change(&mut self, job_id: &JobId, before: Held, it: &Operation, updated_at: TimestampMs) {
+    /// Changes the record of a job, which is in its place already, or is `before`. The id that the
+    /// records have, as that of the operation would keep its text alone.
+    fn change(
+        &mut self,
+        job_id: &JobId,
+        before: Held,
+        it: &Operation,
+        updated_at: TimestampMs,
+    ) -> JobId {
         let weight = |held: &Held| held.as_ref().map_or(0, |record| record.weight_bytes());
-        let held = match self.records.get_mut(job_id) {
-            Some(held) => {
+        let (name, held) = match self.records.entry(job_id.clone()) {
+            Entry::Occupied(place) => {
                 // Else the record would be copied for it.
                 drop(before);
+                let name = place.key().clone();
+                let held = place.into_mut();
                 self.weight_bytes -= weight(held);
-                held
+                (name, held)
             }
-            None => {
+            Entry::Vacant(place) => {
                 self.weight_bytes += JOB_BYTES + job_id.as_str().len();
                 self.ids.push(job_id.clone());
-                self.records.entry(job_id.clone()).or_insert(before)
+                (job_id.clone(), place.insert(before))
             }
         };
         *held = it.apply(held.take(), updated_at);
         self.weight_bytes += weight(held);
+        name
     }
 }
