@@ -170,9 +170,11 @@ fn a_stop_ends_at_a_disk_that_opens_and_has_no_room_for_the_batch() {
         let bench = Bench::new(Limits::DEFAULT);
         bench.store.end(End::FullFrom(1));
         bench.store.state().reopened.extend((0..30).map(|_| (Ok(()), false)));
+        bench.store.hold();
         for _ in 0..requests {
             let _queued = bench.push(Limits::DEFAULT.batch_updates_max, Ack::Queued);
         }
+        bench.store.release();
         bench.store.wait(|state| state.appends == 2);
         let failure = bench.drain().unwrap_err();
         assert!(matches!(failure.source, StoreError::Full(_)), "{failure:?}");
