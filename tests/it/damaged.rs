@@ -156,8 +156,11 @@ fn turn_bit_of_record(data: &Path) {
 #[test]
 fn a_store_whose_rows_contradict_each_other_makes_check_end_with_1_on_line_and_off() {
     let site = stopped();
-    let edits: [(&str, fn(&Path), u16); 2] =
-        [("by_status", drop_index_row, 200), ("records", turn_bit_of_record, 500)];
+    type Damage = fn(&Path);
+    let edits = [
+        ("by_status", drop_index_row as Damage, 200),
+        ("records", turn_bit_of_record as Damage, 500),
+    ];
     for (table, damage, status) in edits {
         let copy = damaged(&site, damage);
         let says = |output: &Output| {

@@ -278,7 +278,8 @@ fn judge_walk(
 fn a_walk_with_one_wrong_fact_is_found() {
     let job = |number: u64| (JobId::parse(&format!("job-{number}")).unwrap(), number);
     let before: Vec<_> = (1..=9).map(job).collect();
-    let of = |change: fn(&mut Vec<(JobId, u64)>)| {
+    type Change = fn(&mut Vec<(JobId, u64)>);
+    let of = |change: Change| {
         let mut walked = before.clone();
         change(&mut walked);
         // The last one changed meanwhile.
@@ -286,7 +287,7 @@ fn a_walk_with_one_wrong_fact_is_found() {
     };
     assert_eq!(of(|_| ()), Ok(()));
     assert_eq!(of(|walked| drop(walked.pop())), Ok(()), "what changed may be missed");
-    let wrong: [fn(&mut Vec<(JobId, u64)>); 4] = [
+    let wrong: [Change; 4] = [
         |walked| drop(walked.remove(3)),
         |walked| walked.swap(3, 4),
         |walked| walked.insert(4, walked[3].clone()),

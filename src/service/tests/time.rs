@@ -188,7 +188,7 @@ fn live(
     wall: &mut u64,
     random: &mut Random,
 ) -> [Moment; 3] {
-    let is_bounded = random.next() % 8 > 0;
+    let is_bounded = !random.next().is_multiple_of(8);
     [(); 3].map(|()| {
         *wall = jump(random, *wall, is_bounded);
         clock.set_wall(TimestampMs(*wall));
