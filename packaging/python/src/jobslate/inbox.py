@@ -43,13 +43,22 @@ class Inbox:
         self.flushes.append(flush)
         self.entries.append(flush)
 
-    def ask_to_stop(self, mark: Flush, stop_by: float) -> None:
-        """Queues ``mark`` as the place to end at."""
-        # In this order: a mark that is found in the queue is known to be that of the stop.
-        self.stop_mark = mark
-        self.append_flush(mark)
-        self.stop_by = stop_by
+    def ask_to_stop(self, mark: Flush, stop_by: float) -> Flush:
+        """Queues ``mark`` as the place to end at; the mark that holds now.
+
+        One at a time, under the lock of the updater: while a stop is under way another one joins
+        it, and the earlier end of the two holds.
+        """
+        if self.stop_mark is not None:
+            mark = self.stop_mark
+            self.stop_by = min(stop_by, self.stop_by or stop_by)
+        else:
+            # In this order: a mark that is found in the queue is known to be that of the stop.
+            self.stop_mark = mark
+            self.append_flush(mark)
+            self.stop_by = stop_by
         self.bell.ring()
+        return mark
 
     def begin(self) -> None:
         """Forgets the last stop."""

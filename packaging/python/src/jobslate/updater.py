@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from . import process
 from .batch import SHORT, Entry, Flush, entry_of, long_bytes
 from .client import Client
-from .errors import JobslateError, LocalQueueFull
+from .errors import JobslateError, LocalQueueFull, UpdatesLost
 from .inbox import NEVER, Inbox
-from .options import OnError, Options
+from .options import OnError, Options, tell
 from .sender import Sender
 from .threads import bounded, until
 from .totals import BatchUpdateStats, Totals
@@ -117,6 +117,7 @@ class BatchJobStatusUpdater:
         self._inbox = Inbox(self._options.queue_updates_max)
         self._totals = Totals()
         self._thread: threading.Thread | None = None
+        self._sender: Sender | None = None
         self._transport: Transport | None = None
         self._first_error: JobslateError | None = None
         #: Lost updates that a flush or a stop has told of.
@@ -305,17 +306,41 @@ class BatchJobStatusUpdater:
             inbox.begin()
             self._transport = Transport(**self._transport_options)
             sender = Sender(inbox, self._watched(), self._transport, self._totals)
-            thread = threading.Thread(target=sender.run, name="jobslate-updater", daemon=True)
-            if process.can_start(thread):
-                self._thread = thread
-            else:
+            thread = threading.Thread(
+                target=self._run, args=(sender, inbox), name="jobslate-updater", daemon=True
+            )
+            # Before it runs: it takes itself off at its end.
+            self._thread, self._sender = thread, sender
+            if not process.can_start(thread):
+                self._thread = self._sender = None
                 # Nobody would wait for the thread, or there is none to be had: so it is done here.
                 mark = Flush(lost_before=self._lost_told)
                 inbox.ask_to_stop(mark, time.monotonic() + _WITHOUT_THREAD_S)
                 sender.run()
+                inbox.begin()
                 inbox.wake_at = 1
                 return
             process.keep(self)
+
+    def _run(self, sender: Sender, inbox: Inbox) -> None:
+        try:
+            sender.run()
+        finally:
+            self._ended(threading.current_thread(), inbox)
+
+    def _ended(self, thread: threading.Thread, inbox: Inbox) -> None:
+        """Makes room for another thread, whoever asked this one to stop and still waits for it."""
+        with self._lock:
+            if self._thread is not thread:
+                return
+            self._thread = self._sender = None
+            process.running.discard(self)
+            inbox.begin()
+            inbox.wake_at = 1
+            # After wake_at was set: a caller either sees it, or its entry is seen here.
+            if inbox.entries:
+                # Somebody reports on: those are not part of this stop.
+                self._start()
 
     def _watched(self) -> Options:
         """The options of the sender; its errors are kept for who wants them raised."""
@@ -332,34 +357,42 @@ class BatchJobStatusUpdater:
         return Options(**{**self._options.__dict__, "on_error": keep})
 
     def _stop(self, timeout_s: float) -> bool:
-        with self._lock:
-            inbox, thread = self._inbox, self._thread
-            if thread is None and inbox.entries:
-                self._start()
-                thread = self._thread
-        if thread is None or thread is threading.current_thread():
-            return self._is_all_stored()
-        mark, stop_by = Flush(lost_before=self._lost_told), time.monotonic() + timeout_s
-        inbox.ask_to_stop(mark, stop_by)
-        thread.join(bounded(until(stop_by)))
-        if thread.is_alive():
-            # It waits for an answer that does not come.
-            if self._transport is not None:
-                self._transport.interrupt()
-            thread.join(_BREAK_OFF_S)
-        if thread.is_alive():
-            logger.error("The job status updater did not stop within %.1f s", timeout_s)
-            return False
-        with self._lock:
-            if self._thread is thread:
-                self._thread = None
-                inbox.wake_at = 1
-                process.running.discard(self)
-                if inbox.entries:
-                    # Somebody reports on: those are not part of this stop.
+        stop_by = time.monotonic() + timeout_s
+        while True:
+            own = Flush(lost_before=self._lost_told)
+            with self._lock:
+                inbox = self._inbox
+                if self._thread is None and inbox.entries:
                     self._start()
-        self._lost_told = self._totals.lost
-        return mark.is_durable
+                thread, sender, transport = self._thread, self._sender, self._transport
+                if thread is None or thread is threading.current_thread():
+                    return self._is_all_stored()
+                mark = inbox.ask_to_stop(own, stop_by)
+            thread.join(bounded(until(stop_by)))
+            if thread.is_alive():
+                # It waits for an answer that does not come.
+                if transport is not None:
+                    transport.interrupt()
+                thread.join(_BREAK_OFF_S)
+            if thread.is_alive() and not (sender is not None and sender.give_up()):
+                self._complain_of_stuck(inbox, timeout_s)
+                return False
+            # It does so itself, unless it hangs.
+            self._ended(thread, inbox)
+            self._lost_told = self._totals.lost
+            # What was queued after the mark of another stop needs one of its own.
+            if mark is own or not inbox.entries:
+                return mark.is_durable
+
+    def _complain_of_stuck(self, inbox: Inbox, timeout_s: float) -> None:
+        """The thread hangs where nobody can take its updates over: in ``on_error``, or the disk."""
+        updates = self._totals.held + max(len(inbox.entries) - len(inbox.flushes), 0)
+        error = UpdatesLost(
+            f"the job status updater did not stop within {timeout_s:.1f} s: {updates} updates are "
+            "lost if the process ends now"
+        )
+        logger.error("%s", error)
+        tell(self._watched(), error, [])
 
     def _is_all_stored(self) -> bool:
         totals = self._totals
@@ -407,11 +440,7 @@ class BatchJobStatusUpdater:
                 self._full_logged_at = now
         if is_told:
             logger.error("A job status update was not taken: %s", error)
-        if self._options.on_error is not None:
-            try:
-                self._options.on_error(error, updates)
-            except Exception:
-                logger.exception("on_error failed")
+        tell(self._options, error, updates)
         if self._options.raise_errors:
             raise error
 
