@@ -11,6 +11,7 @@ import pytest
 
 from jobslate import BatchJobStatusUpdater, JobslateError
 from jobslate import updater as module
+from jobslate.sender import Sender
 from jobslate.transport import Transport
 
 from . import proxy as fates
@@ -168,4 +169,35 @@ def test_a_thread_that_hangs_in_their_code_is_told_of(
     assert updater.get_batch_update_stats()["lost"] == 7
     assert "7 updates are lost: " in told[-1]
     updater.batch_update_job_status("a", "queued")
-    assert updater.stop()
+    # The first one after a loss tells of it.
+    assert updater.flush_job_status_updates() is False
+    assert updater.flush_job_status_updates() is True
+    assert updater.get_batch_update_stats()["stored"] == 1
+
+
+def test_what_is_reported_during_a_stop_in_vain_makes_nobody_busy(
+    server: Server, make_updater: MakeUpdater, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.kill()
+    updater = make_updater(server.url, spill_path=tmp_path, flush_interval_s=0.01)
+    updater.batch_update_job_status("a", "queued")
+    _until(lambda: updater.get_batch_update_stats()["spilled_now"] == 1)
+    steps = [0]
+    step = Sender._step
+
+    def count(sender: Sender) -> bool:
+        steps[0] += 1
+        return step(sender)
+
+    monkeypatch.setattr(Sender, "_step", count)
+    stop = threading.Thread(target=updater.stop, args=(1.0,))
+    stop.start()
+    _until(lambda: updater._inbox.stop_by is not None and not updater._inbox.flushes)
+    for number in range(200):
+        updater.batch_update_job_status("b", f"step-{number}")
+    stop.join()
+    # A try for each wait of the back-off, and no loop beside it.
+    assert steps[0] < 500
+    server.start()
+    assert updater.flush_job_status_updates()
+    assert len(_feed(server)) == 201

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from .batch import Flush
 from .threads import Bell
 
 if TYPE_CHECKING:
-    from .batch import Flush, Queued
+    from .batch import Queued
 
 #: Wakes nobody: a queue never gets so long.
 NEVER = 1 << 62
@@ -37,6 +38,29 @@ class Inbox:
         #: moment of the monotonic clock. What stands behind it is left to the next sender.
         self.stop_mark: Flush | None = None
         self.stop_by: float | None = None
+
+    @property
+    def updates(self) -> int:
+        """The updates in the queue, without the marks."""
+        # A mark is known a moment before it is queued.
+        return max(len(self.entries) - len(self.flushes), 0)
+
+    @property
+    def is_full(self) -> bool:
+        """True if no more updates may be taken."""
+        return self.updates >= self.room
+
+    def flush(self, lost_before: int) -> Flush:
+        """A mark behind all that is queued: the one that stands there, or a new one."""
+        try:
+            last = self.entries[-1]
+        except IndexError:
+            last = None
+        if isinstance(last, Flush) and last.lost_before == lost_before:
+            return last
+        flush = Flush(lost_before)
+        self.append_flush(flush)
+        return flush
 
     def append_flush(self, flush: Flush) -> None:
         """Makes a mark known, then queues it: one that is found in the queue is known."""

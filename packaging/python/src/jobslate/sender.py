@@ -488,21 +488,26 @@ class Sender:
             wake_at = NEVER if is_catching_up else self._options.batch_size
             if self._gathering_since is None:
                 wake_at = 1
+        if self._is_mark_taken:
+            # All that comes now is left to the next sender.
+            wake_at = NEVER
         inbox.wake_at = wake_at
         # After wake_at was set: a caller either sees it, or its entry is seen here.
-        is_asked_for = bool(inbox.entries and inbox.flushes and not self._totals.held)
+        is_asked_for = bool(
+            inbox.entries and inbox.flushes and not (self._totals.held or self._is_mark_taken)
+        )
         if len(inbox.entries) < wake_at and not is_asked_for:
             with self._hands_off():
                 inbox.bell.sleep(max(min(moments) - now, 0.0) if moments else None)
         inbox.wake_at = NEVER
 
     def _next_due(self) -> float | None:
-        if self._gathering_since is None or self._totals.held:
+        if self._gathering_since is None or self._totals.held or self._is_mark_taken:
             return None
         return self._gathering_since + self._options.flush_interval_s
 
     def _warn_of_pressure(self) -> None:
-        queued = len(self._inbox.entries) + self._totals.held
+        queued = self._inbox.updates + self._totals.held
         room = self._options.queue_updates_max
         if queued * 100 >= room * _PRESSURE_PERCENT and self._may_warn("pressure"):
             logger.warning(

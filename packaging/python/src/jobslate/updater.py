@@ -26,7 +26,18 @@ from .sender import Sender
 from .threads import bounded, until
 from .totals import BatchUpdateStats, Totals
 from .transport import Transport
-from .update import At, JobId, error_text, id_text, other_fields, status_text
+from .update import (
+    ID_BYTES_MAX,
+    STATUS_LENGTH_MAX,
+    At,
+    JobId,
+    bounded_id,
+    bounded_status,
+    error_text,
+    id_text,
+    other_fields,
+    status_text,
+)
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -147,6 +158,8 @@ class BatchJobStatusUpdater:
                 error_message is None
                 or (type(error_message) is str and len(error_message) <= SHORT)
             )
+            and len(job_id) <= ID_BYTES_MAX
+            and len(status) <= STATUS_LENGTH_MAX
             and len(entries) < inbox.room
         ):
             entries.append((job_id, status, error_message, time.time_ns(), None))
@@ -185,18 +198,18 @@ class BatchJobStatusUpdater:
         }
         try:
             entry = entry_of(
-                id_text(job_id),
-                None if status is None else status_text(status),
+                bounded_id(id_text(job_id)),
+                None if status is None else bounded_status(status_text(status)),
                 None if error is None else error_text(error),
                 other_fields(given) or None,
             )
         except JobslateError as problem:
             with self._lock:
                 self._totals.invalid += 1
-            self._complain(problem, [{"job_id": repr(job_id)[:256], "status": repr(status)[:64]}])
+            self._complain(problem, [_shown(job_id, status)])
             return False
         inbox = self._inbox
-        if len(inbox.entries) >= inbox.room or not self._has_bytes(inbox, entry):
+        if inbox.is_full or not self._has_bytes(inbox, entry):
             self._complain_of_full(inbox, {"job_id": entry[0], "status": entry[1]})
             return False
         inbox.entries.append(entry)
@@ -217,9 +230,8 @@ class BatchJobStatusUpdater:
         the last flush or stop.
         """
         timeout_s = self._options.flush_timeout_s if timeout_s is None else timeout_s
-        flush = Flush(lost_before=self._lost_told)
         inbox = self._inbox
-        inbox.append_flush(flush)
+        flush = inbox.flush(self._lost_told)
         self._wake(inbox)
         if flush.reached.wait(timeout_s):
             self._lost_told = self._totals.lost
@@ -229,7 +241,7 @@ class BatchJobStatusUpdater:
     def get_batch_update_stats(self) -> BatchUpdateStats:
         """What became of the updates so far."""
         totals, inbox = self._totals, self._inbox
-        queued_now = len(inbox.entries) - len(inbox.flushes)
+        queued_now = inbox.updates
         away_since = totals.away_since
         answered = totals.stored + totals.rejected
         saved = 100.0 * (1.0 - totals.batches / answered) if answered else 0.0
@@ -386,7 +398,7 @@ class BatchJobStatusUpdater:
 
     def _complain_of_stuck(self, inbox: Inbox, timeout_s: float) -> None:
         """The thread hangs where nobody can take its updates over: in ``on_error``, or the disk."""
-        updates = self._totals.held + max(len(inbox.entries) - len(inbox.flushes), 0)
+        updates = self._totals.held + inbox.updates
         error = UpdatesLost(
             f"the job status updater did not stop within {timeout_s:.1f} s: {updates} updates are "
             "lost if the process ends now"
@@ -418,13 +430,13 @@ class BatchJobStatusUpdater:
         except JobslateError as problem:
             with self._lock:
                 self._totals.invalid += 1
-            self._complain(problem, [{"job_id": repr(job_id)[:256], "status": repr(value)[:64]}])
+            self._complain(problem, [_shown(job_id, value)])
         return False
 
     def _complain_of_full(self, inbox: Inbox, fields: Mapping[str, Any]) -> None:
         with self._lock:
             self._totals.queue_full += 1
-        queued = len(inbox.entries)
+        queued = inbox.updates
         why = self._totals.last_error or "updates come faster than they are sent"
         error = LocalQueueFull(f"{queued} job status updates are queued, the most that may: {why}")
         self._complain(error, [fields], is_full=True)
@@ -449,6 +461,11 @@ class BatchJobStatusUpdater:
             error, self._first_error = self._first_error, None
         if error is not None:
             raise error
+
+
+def _shown(job_id: object, status: object) -> dict[str, str]:
+    """The values of a call that is no update."""
+    return {"job_id": repr(job_id)[:256], "status": repr(status)[:64]}
 
 
 def _updater(transport_options: dict[str, Any], options: Options) -> BatchJobStatusUpdater:
