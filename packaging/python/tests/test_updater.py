@@ -165,6 +165,25 @@ def test_flushes_in_vain_take_no_room(server: Server, make_updater: MakeUpdater)
     assert updater.flush_job_status_updates()
 
 
+def test_what_is_being_taken_from_the_queue_is_pending(
+    server: Server, make_updater: MakeUpdater, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    updater = make_updater(server.url)
+    seen: list[int] = []
+    take = batch.Former.take
+
+    def take_and_look(former: batch.Former, *values: Any) -> Any:
+        formed = take(former, *values)
+        seen.append(updater.get_batch_update_stats()["pending"])
+        return formed
+
+    monkeypatch.setattr(batch.Former, "take", take_and_look)
+    updater.batch_update_job_status("a", "queued")
+    assert updater.flush_job_status_updates()
+    assert seen[0] == 1
+    assert updater.get_batch_update_stats()["pending"] == 0
+
+
 def test_long_ids_and_statuses_are_refused_at_the_call(
     server: Server, make_updater: MakeUpdater
 ) -> None:

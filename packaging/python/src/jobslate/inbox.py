@@ -29,6 +29,8 @@ class Inbox:
         #: What long texts the queue was given (by callers), and what the sender took out.
         self.long_bytes_in = 0
         self.long_bytes_out = 0
+        #: At least the updates that are neither here nor counted as held, for an instant.
+        self.in_hand = 0
         #: The length from which on a caller wakes the sender; 1 also starts the thread.
         self.wake_at = 1
         self.bell = Bell()

@@ -209,6 +209,14 @@ class Sender:
         return not is_catching_up and len(inbox.entries) >= self._options.batch_size
 
     def _take(self) -> None:
+        # What is pending is never seen as less than it is.
+        self._inbox.in_hand = self._inbox.updates
+        try:
+            self._take_batch()
+        finally:
+            self._inbox.in_hand = 0
+
+    def _take_batch(self) -> None:
         inbox, options = self._inbox, self._options
         formed = self._former.take(
             inbox.entries, options.batch_updates_max, options.batch_bytes_max

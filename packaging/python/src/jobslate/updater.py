@@ -241,13 +241,14 @@ class BatchJobStatusUpdater:
     def get_batch_update_stats(self) -> BatchUpdateStats:
         """What became of the updates so far."""
         totals, inbox = self._totals, self._inbox
-        queued_now = inbox.updates
+        # In the order of their way, so that none is missed.
+        queued_now, in_hand = inbox.updates, inbox.in_hand
         away_since = totals.away_since
         answered = totals.stored + totals.rejected
         saved = 100.0 * (1.0 - totals.batches / answered) if answered else 0.0
         return BatchUpdateStats(
             queued=totals.taken + queued_now,
-            pending=totals.held + queued_now,
+            pending=queued_now + in_hand + totals.held,
             stored=totals.stored,
             stale=totals.stale,
             rejected=totals.rejected,
@@ -280,7 +281,8 @@ class BatchJobStatusUpdater:
 
         While the server is away it is tried again for ``timeout_s`` seconds. A spill file takes the
         rest first; without one, what is left then is lost: logged, and told to ``on_error``. It
-        returns some three seconds later at most. A later update starts a new thread.
+        returns some four seconds later at most. While another stop is under way it joins that, and
+        the earlier end of the two holds. A later update starts a new thread.
         """
         timeout_s = self._options.stop_timeout_s if timeout_s is None else timeout_s
         is_done = self._stop(timeout_s)
