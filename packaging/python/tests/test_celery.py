@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+from celery.app.task import Context  # type: ignore[import-untyped]
 from celery.contrib.testing.worker import start_worker  # type: ignore[import-untyped]
+from celery.signals import task_failure, task_retry  # type: ignore[import-untyped]
 from celery.worker import state as worker_state  # type: ignore[import-untyped]
 
 from jobslate import BatchJobStatusUpdater, Client, UnknownJob
@@ -141,6 +143,23 @@ def test_an_eager_task_reports_where_it_is_called(
         *[("processing", 2), ("completed", 2)],
     ]
     assert steps(client, "bad") == [("processing", 1), ("error", 1)]
+
+
+def test_an_exception_without_a_text_ends_its_task_all_the_same(
+    server: Server, app: Any, report: Install
+) -> None:
+    class Unspeakable(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    updater = report(app)
+    task = app.tasks["tests.double"]
+    task_failure.send(sender=task, task_id="a", exception=Unspeakable())
+    task_retry.send(sender=task, request=Context(id="b", retries=0), reason=Unspeakable())
+    assert updater.flush_job_status_updates()
+    for job_id in ("a", "b"):
+        job = server.client().get(job_id)
+        assert (job.status, job.error) == ("error", "Unspeakable (its text failed: RuntimeError)")
 
 
 def test_only_the_tasks_of_the_named_app_are_reported(

@@ -314,6 +314,24 @@ def test_the_asyncio_twin_gives_the_same(server: Server) -> None:
     asyncio.run(work())
 
 
+@pytest.mark.parametrize("end", ["cancel", "close"])
+def test_an_asyncio_call_that_is_over_is_not_tried_again(end: str) -> None:
+    async def work() -> None:
+        client = AsyncClient("http://127.0.0.1:9", retry_for_s=3600)
+        call = asyncio.create_task(client.get("a"))
+        while not client._under_way:
+            await asyncio.sleep(0.01)
+        if end == "cancel":
+            call.cancel()
+        # Else it would wait for an hour.
+        await asyncio.wait_for(client.close(), 30)
+        with pytest.raises(asyncio.CancelledError if end == "cancel" else Unavailable):
+            await call
+        assert not [it for it in threading.enumerate() if it.name.startswith("jobslate-aio")]
+
+    asyncio.run(work())
+
+
 def test_both_clients_have_the_same_calls() -> None:
     def calls(kind: type) -> dict[str, list[str]]:
         return {

@@ -8,13 +8,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 import pytest
 
-from jobslate import BatchJobStatusUpdater, compat
+from jobslate import BatchJobStatusUpdater, UpdatesLost, compat
 
-from .server import Server, environment
+from .server import Server, environment, run_python
 from .test_processes import in_child
 
 # What a team has: a module with a pool, SQL of its own, and one transaction for each status.
@@ -230,6 +230,76 @@ def test_a_changed_class_keeps_its_name() -> None:
     assert changed.__module__ == Wrapper.__module__
     assert changed().save() == "saved"
     assert isinstance(changed(), Wrapper)
+
+
+def test_objects_and_classes_that_are_there_already_report_too(
+    shared: BatchJobStatusUpdater,
+) -> None:
+    class Base:
+        def get_statistics(self) -> dict[str, int]:
+            return {"of_base": 1}
+
+    class Wrapper(Base):
+        def __init__(self) -> None:
+            # As it was written before there was another way.
+            super(Wrapper, self).__init__()  # noqa: UP008
+            self.batch_job_updater = object()
+            self.closed = 0
+
+        def update_job_status(self, job_id: str, status: str) -> None:
+            raise AssertionError("that is the old way")
+
+        def get_statistics(self) -> dict[str, int]:
+            return {**super().get_statistics(), "of_wrapper": 2}
+
+        def close_all_connections(self) -> None:
+            self.closed += 1
+
+    class Derived(Wrapper):
+        pass
+
+    made_before = Wrapper()
+    # A module may be run twice.
+    assert [compat.with_job_updates(Wrapper) for _ in range(2)] == [Wrapper, Wrapper]
+    databases: list[Any] = [made_before, Derived(), Wrapper(), compat.with_job_updates(Derived)()]
+    for number, database in enumerate(databases):
+        assert database.update_job_status(f"job-{number}", "completed") is True
+        assert database.batch_job_updater is shared
+        statistics = database.get_statistics()
+        assert (statistics["of_base"], statistics["of_wrapper"]) == (1, 2)
+        assert statistics["job_updates"]["queued"] == number + 1
+    for database in databases:
+        database.close_all_connections()
+        assert database.closed == 1
+    assert shared.get_batch_update_stats()["stored"] == 4
+
+
+def test_the_database_is_closed_whatever_becomes_of_the_updates(server: Server) -> None:
+    server.kill()
+    closed = []
+
+    class Database:
+        def close_all_connections(self) -> None:
+            closed.append(self)
+
+    wrapper = compat.RobustDatabaseWrapper(
+        Database(), url_or_client=server.url, raise_errors=True, stop_timeout_s=0.1
+    )
+    wrapper.update_job_status("a", "queued")
+    with pytest.raises(UpdatesLost):
+        wrapper.close_all_connections()
+    assert len(closed) == 1
+
+
+def test_a_wrapper_without_a_database_says_what_it_lacks() -> None:
+    with pytest.raises(AttributeError, match=r"'RobustDatabaseWrapper' object has no .* 'query'"):
+        compat.RobustDatabaseWrapper().query()
+
+
+def test_a_url_that_is_none_is_told_at_the_import() -> None:
+    done = run_python("import jobslate.compat", check=False, JOBSLATE_URL="http://host:74111")
+    assert done.returncode == 1
+    assert "ValueError: JOBSLATE_URL: 'http://host:74111' is not the URL" in done.stderr
 
 
 def test_a_fork_while_another_thread_holds_the_lock(shared: BatchJobStatusUpdater) -> None:

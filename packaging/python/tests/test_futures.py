@@ -92,6 +92,25 @@ def test_a_job_that_is_cancelled_before_it_starts_says_so(
     )
 
 
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def fail(number: int) -> None:
+    raise Unspeakable
+
+
+def test_an_exception_without_a_text_ends_its_job_all_the_same(
+    server: Server, updater: BatchJobStatusUpdater
+) -> None:
+    with ReportingExecutor(ThreadPoolExecutor(1), updater, job_id=name) as pool:
+        assert isinstance(pool.submit(fail, 1).exception(), Unspeakable)
+    assert updater.flush_job_status_updates()
+    job = server.client().get("half-1")
+    assert (job.status, job.error) == ("error", "Unspeakable (its text failed: RuntimeError)")
+
+
 class AtOnce(Executor):
     """Has done the work before it hands the future out."""
 

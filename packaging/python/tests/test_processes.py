@@ -129,6 +129,38 @@ report("main")
     assert seen == [f"step-{number}" for number in range(len(seen))]
 
 
+def test_sigterm_ends_the_first_process_of_a_container_too(server: Server) -> None:
+    # The system ignores a signal that such a process sends to itself.
+    code = """
+os.getpid = lambda: 1
+os.kill = lambda *_: None
+assert drain_on_sigterm()
+updater.batch_update_job_status('a', 'queued')
+signal.raise_signal(signal.SIGTERM)
+time.sleep(20)
+"""
+    assert run_python(START + code, server.url, check=False).returncode == 128 + signal.SIGTERM
+    assert server.client().get("a").status == "queued"
+
+
+def test_a_child_of_multiprocessing_finalizes_an_updater_once(server: Server) -> None:
+    code = """
+import multiprocessing, multiprocessing.util as util
+def work():
+    before = len(util._finalizer_registry)
+    for number in range(5):
+        updater.batch_update_job_status(f"job-{number}", "queued")
+        assert updater.stop()
+    assert len(util._finalizer_registry) == before + 1
+child = multiprocessing.get_context("fork").Process(target=work)
+child.start()
+child.join()
+sys.exit(child.exitcode)
+"""
+    run_python(START + code, server.url)
+    assert server.client().counts().total == 5
+
+
 def test_a_handler_of_the_pipeline_is_left_alone(server: Server) -> None:
     code = (
         START

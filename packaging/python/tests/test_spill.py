@@ -218,6 +218,31 @@ def test_files_are_adopted_in_the_order_in_which_they_were_begun(tmp_path: Path)
     assert keys == [f"key-{number}" for number in range(12)]
 
 
+def test_a_file_that_cannot_be_read_leaves_none_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = [Spill(tmp_path, 1 << 20) for _ in range(3)]
+    for number, spill in enumerate(before):
+        spill.append(_batch(number))
+    for spill in before:
+        spill.close()
+    scan = SpillFile.scan
+
+    def fail(file: SpillFile) -> list[Slot]:
+        if "-00000002-" in file.path.name:
+            raise SpillFailed("Input/output error")
+        return scan(file)
+
+    monkeypatch.setattr(SpillFile, "scan", fail)
+    ours = Spill(tmp_path, 1 << 20)
+    with pytest.raises(SpillFailed):
+        ours.adopt()
+    assert ours.bytes == 0
+    monkeypatch.undo()
+    keys = [slot.key for slot in Spill(tmp_path, 1 << 20).adopt()]
+    assert keys == ["key-0", "key-1", "key-2"]
+
+
 def test_a_fork_keeps_no_lock(tmp_path: Path) -> None:
     spill = Spill(tmp_path, 1 << 20)
     spill.append(_batch(1))

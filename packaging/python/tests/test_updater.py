@@ -12,7 +12,7 @@ from typing import Any, Callable
 
 import pytest
 
-from jobslate import BatchJobStatusUpdater, Client, FeedEntry, JobslateError, LocalQueueFull
+from jobslate import BatchJobStatusUpdater, Client, FeedEntry, JobslateError, LocalQueueFull, batch
 from jobslate import problems as named
 from jobslate.sender import Sender
 
@@ -113,10 +113,11 @@ def test_times_are_those_of_the_calls_and_never_go_back(
     start = 1_764_000_000_000
     # A clock that is set back by an hour, then one that was never set: 1970.
     clock = [start, start + 5, start - 3_600_000, start + 7, 12_345]
-    for number, now_ms in enumerate(clock):
-        monkeypatch.setattr(time, "time_ns", lambda now_ms=now_ms: now_ms * 1_000_000)
-        updater.batch_update_job_status("a", f"step-{number}")
-    monkeypatch.undo()
+    monkeypatch.setattr(batch, "times", batch.Times())
+    with monkeypatch.context() as patch:
+        for number, now_ms in enumerate(clock):
+            patch.setattr(time, "time_ns", lambda now_ms=now_ms: now_ms * 1_000_000)
+            updater.batch_update_job_status("a", f"step-{number}")
     assert updater.flush_job_status_updates()
     entries = _feed(server)
     ats = [round(entry.at.timestamp() * 1000) for entry in entries]
@@ -125,6 +126,88 @@ def test_times_are_those_of_the_calls_and_never_go_back(
     assert ats[4] > start + 7
     assert all(entry.applied for entry in entries)
     assert server.client().get("a").status == "step-4"
+
+
+def test_times_do_not_go_back_over_a_stop_or_to_another_updater(
+    server: Server, make_updater: MakeUpdater, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    updater, now = make_updater(server.url), time.time_ns()
+    updater.batch_update_job_status("a", "queued")
+    assert updater.stop()
+    monkeypatch.setattr(time, "time_ns", lambda: now - 3_600_000_000_000)
+    updater.batch_update_job_status("a", "processing")
+    assert updater.stop()
+    other = make_updater(server.url)
+    other.batch_update_job_status("a", "completed")
+    assert other.stop()
+    assert server.client().get("a").status == "completed"
+    stale = [it.get_batch_update_stats()["stale"] for it in (updater, other)]
+    assert stale == [0, 0]
+
+
+def test_flushes_in_vain_take_no_room(server: Server, make_updater: MakeUpdater) -> None:
+    server.kill()
+    updater = make_updater(server.url, queue_updates_max=20, stop_timeout_s=0.1)
+    updater.batch_update_job_status("a", "queued")
+    for _ in range(30):
+        assert updater.flush_job_status_updates(0.001) is False
+    # At most the one that was taken, and the one that stands.
+    assert len(updater._inbox.flushes) <= 1
+    taken = 0
+    for _ in range(19):
+        taken += updater.batch_update_job_status("a", "queued")
+        updater.flush_job_status_updates(0.001)
+    assert taken == 19
+    assert updater.batch_update_job_status("a", "queued") is False
+    stats = updater.get_batch_update_stats()
+    assert (stats["queued"], stats["pending"], stats["queue_full"]) == (20, 20, 1)
+    server.start()
+    assert updater.flush_job_status_updates()
+
+
+def test_what_is_being_taken_from_the_queue_is_pending(
+    server: Server, make_updater: MakeUpdater, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    updater = make_updater(server.url)
+    seen: list[int] = []
+    take = batch.Former.take
+
+    def take_and_look(former: batch.Former, *values: Any) -> Any:
+        formed = take(former, *values)
+        seen.append(updater.get_batch_update_stats()["pending"])
+        return formed
+
+    monkeypatch.setattr(batch.Former, "take", take_and_look)
+    updater.batch_update_job_status("a", "queued")
+    assert updater.flush_job_status_updates()
+    assert seen[0] == 1
+    assert updater.get_batch_update_stats()["pending"] == 0
+
+
+def test_long_ids_and_statuses_are_refused_at_the_call(
+    server: Server, make_updater: MakeUpdater
+) -> None:
+    updater = make_updater(server.url)
+    for job_id in ("x" * 256, "\N{SNOWMAN}" * 85):
+        assert updater.batch_update_job_status(job_id, "s" * 32)
+    for job_id in ("x" * 257, "\N{SNOWMAN}" * 86, "x" * 1_000_000):
+        assert updater.update(job_id, "queued") is False
+    assert updater.batch_update_job_status("x" * 257, "queued") is False
+    assert updater.batch_update_job_status("a", "s" * 33) is False
+    assert updater.flush_job_status_updates()
+    stats = updater.get_batch_update_stats()
+    assert (stats["stored"], stats["invalid"], stats["rejected"]) == (2, 5, 0)
+
+
+def test_labels_and_pipelines_count_among_the_bytes(
+    server: Server, make_updater: MakeUpdater
+) -> None:
+    server.kill()
+    updater = make_updater(server.url, queue_bytes_max=100_000, stop_timeout_s=0.1)
+    long = "x" * 9_000
+    assert sum(updater.update("a", "queued", labels={"a": long}) for _ in range(30)) <= 11
+    other = make_updater(server.url, queue_bytes_max=100_000, stop_timeout_s=0.1)
+    assert sum(other.update("a", "queued", pipeline=long) for _ in range(30)) <= 11
 
 
 def test_a_full_queue_says_so_and_never_waits(
@@ -304,8 +387,8 @@ def test_with_a_new_key_for_each_try_the_same_loss_counts_twice(
     send = Sender._deliver
     tries = iter(range(1000))
 
-    def send_under_another_key(self: Sender, batch: Any) -> Any:
-        return send(self, type(batch)(f"{batch.key}-{next(tries)}", batch.body, batch.updates))
+    def send_under_another_key(self: Sender, it: Any) -> Any:
+        return send(self, type(it)(f"{it.key}-{next(tries)}", it.body, it.updates))
 
     monkeypatch.setattr(Sender, "_deliver", send_under_another_key)
     answers = iter([fates.LOSE_ANSWER])
@@ -430,8 +513,11 @@ def test_options_that_make_no_sense_are_refused() -> None:
     for options in ({"batch_size": 0}, {"flush_interval_s": -1}, {"queue_updates_max": 0}):
         with pytest.raises(ValueError, match="must be more than 0"):
             BatchJobStatusUpdater(**options)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="URL"):
-        BatchJobStatusUpdater("nonsense")
+    for url in ("nonsense", "http://a:99999", "http://a:b", "http://user:word@a"):
+        with pytest.raises(ValueError, match="URL") as refused:
+            BatchJobStatusUpdater(url)
+        assert url.rpartition("/")[2].replace("user:word", "...") in str(refused.value)
+        assert "word" not in str(refused.value)
 
 
 def test_a_client_names_the_server_too(server: Server, make_updater: MakeUpdater) -> None:

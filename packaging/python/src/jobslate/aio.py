@@ -1,18 +1,19 @@
 """The asyncio twin of ``Client``: the same calls, awaited.
 
 Each call runs in one of a few threads of the client's own, so that both have one way to the server
-and one rule for retries. A call that is cancelled may still take effect.
+and one rule for retries. A call that is cancelled may still take effect, and is not tried again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
-from .client import Client, Words
+from .client import Client, Words, until_given_up
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -50,6 +51,8 @@ class AsyncClient:
             retry_for_s=retry_for_s,
             headers=headers,
         )
+        #: Each is set when its call is over.
+        self._under_way: set[threading.Event] = set()
         self._threads = ThreadPoolExecutor(calls_max, thread_name_prefix="jobslate-aio")
 
     @property
@@ -202,7 +205,9 @@ class AsyncClient:
             yield job
 
     async def close(self) -> None:
-        """Waits for the calls on their way, and ends the threads."""
+        """Ends the threads, after the calls on their way, which are not tried again."""
+        for given_up in list(self._under_way):
+            given_up.set()
         await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
 
     async def __aenter__(self) -> AsyncClient:
@@ -217,8 +222,15 @@ class AsyncClient:
         await self.close()
 
     async def _run(self, call: Callable[..., T], *values: Any, **named: Any) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, partial(call, *values, **named))
+        loop, given_up = asyncio.get_running_loop(), threading.Event()
+        work = partial(until_given_up, given_up, partial(call, *values, **named))
+        self._under_way.add(given_up)
+        try:
+            return await loop.run_in_executor(self._threads, work)
+        finally:
+            # Cancelled, its thread would try on, and hold up the end of the program.
+            given_up.set()
+            self._under_way.discard(given_up)
 
 
 async def _pulled(source: Iterator[T], end: Callable[[], None]) -> AsyncIterator[T]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -69,6 +71,29 @@ class Formed:
     flush: Flush | None = None
 
 
+class Times:
+    """The times of a process, which never go back: from one thread or updater to the next."""
+
+    def __init__(self) -> None:
+        self._last_ms = 0
+        self._lock = threading.Lock()
+
+    def next_ms(self, now_ms: int) -> int:
+        """Now, or the last time that was given, if that is later."""
+        with self._lock:
+            self._last_ms = max(now_ms, self._last_ms)
+            return self._last_ms
+
+    def after_fork(self) -> None:
+        """Another thread of the parent may have held the lock, and does not exist here."""
+        self._lock = threading.Lock()
+
+
+times = Times()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=times.after_fork)
+
+
 class Former:
     """Makes lines of entries, with times that never go back in the order of the queue."""
 
@@ -77,7 +102,6 @@ class Former:
     ) -> None:
         self._refuse = refuse
         self._notes_starts = notes_starts
-        self._last_at_ms = 0
 
     def take(self, queue: deque[Queued], updates_max: int, bytes_max: int) -> Formed:
         """Takes entries up to one of the bounds, or up to a flush."""
@@ -112,7 +136,7 @@ class Former:
         if "at" not in fields:
             at_ms = called_at_ns // 1_000_000
             if AT_MS_MIN <= at_ms < AT_MS_END:
-                self._last_at_ms = fields["at"] = max(at_ms, self._last_at_ms)
+                fields["at"] = times.next_ms(at_ms)
         try:
             return line_of(fields)
         except JobslateError as problem:
@@ -134,7 +158,10 @@ def long_bytes(entry: Entry) -> int:
     error, others = entry[2], entry[4]
     count = 0 if error is None or len(error) <= SHORT else len(error)
     if others is not None:
-        message = others.get("message")
-        if message is not None and len(message) > SHORT:
-            count += len(message)
+        for value in others.values():
+            if type(value) is str and len(value) > SHORT:
+                count += len(value)
+        labels = others.get("labels")
+        if type(labels) is dict:
+            count += sum(len(name) + len(value or "") for name, value in labels.items())
     return count

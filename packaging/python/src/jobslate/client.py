@@ -8,10 +8,12 @@ after a lost answer counts once.
 from __future__ import annotations
 
 import random
+import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Union
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Callable, TypeVar, Union
 
 from .answers import joined
 from .backoff import Backoff
@@ -33,6 +35,10 @@ REQUEST_BYTES_MAX = 4 << 20
 LOOKUP_JOBS_MAX = 1_000
 
 Words = Union[str, Sequence[str]]
+T = TypeVar("T")
+
+#: Ends the tries of the calls of this thread.
+_given_up: ContextVar[threading.Event | None] = ContextVar("given_up", default=None)
 
 
 class Client:
@@ -321,7 +327,20 @@ class Client:
                 wait_s = backoff.next_wait_s(random.random(), error.retry_after_s)  # noqa: S311
                 if time.monotonic() + wait_s > give_up_at:
                     raise
-            time.sleep(wait_s)
+                given_up = _given_up.get()
+                if given_up is None:
+                    time.sleep(wait_s)
+                elif given_up.wait(wait_s):
+                    raise
+
+
+def until_given_up(given_up: threading.Event, call: Callable[[], T]) -> T:
+    """Makes ``call``, which tries no more once ``given_up`` is set."""
+    before = _given_up.set(given_up)
+    try:
+        return call()
+    finally:
+        _given_up.reset(before)
 
 
 def _client(url: str, options: dict[str, Any]) -> Client:

@@ -11,17 +11,20 @@ from ``configure(...)`` or from the environment:
 
 * ``JOBSLATE_URL``: the server, ``http://127.0.0.1:7411`` if it is not set;
 * ``JOBSLATE_SPILL_PATH``: a directory for updates that wait while the server is away.
+
+A ``JOBSLATE_URL`` that is none makes the import fail, so that no call of the pipeline does.
 """
 
 from __future__ import annotations
 
+import inspect
 import os
 import threading
-from collections.abc import Mapping
 from typing import Any, Callable, Protocol, TypeVar
 
 from .process import drain_on_sigterm
 from .totals import BatchUpdateStats
+from .transport import Transport
 from .update import JobId
 from .updater import BatchJobStatusUpdater
 
@@ -41,6 +44,12 @@ class Updates(Protocol):
     ) -> bool:
         """Queues a status."""
 
+
+# Before the pipeline has begun, so that no call of it fails for that.
+try:
+    Transport()
+except ValueError as error:
+    raise ValueError(f"JOBSLATE_URL: {error}") from None
 
 _lock = threading.RLock()
 _options: dict[str, Any] = {}
@@ -107,11 +116,7 @@ def get_batch_update_stats() -> BatchUpdateStats:
 
 
 class JobUpdates:
-    """Gives a class of database calls the job updates, and keeps what it has besides.
-
-    ``get_statistics`` of the class is kept, with ``job_updates`` added; ``close_all_connections``
-    stores the queued updates first, as they may be about what the connections still do.
-    """
+    """The job updates of a class of database calls."""
 
     _own_updater: BatchJobStatusUpdater | None = None
 
@@ -146,17 +151,6 @@ class JobUpdates:
         """What became of the updates so far."""
         return self.batch_job_updater.get_batch_update_stats()
 
-    def get_statistics(self) -> dict[str, Any]:
-        """The numbers of the database, and under ``job_updates`` those of the updates."""
-        statistics = dict(_of_base(self, "get_statistics", dict)())
-        statistics["job_updates"] = self.get_batch_update_stats()
-        return statistics
-
-    def close_all_connections(self) -> None:
-        """Stops the updater, which stores what is queued, then closes the database."""
-        self.batch_job_updater.stop()
-        _of_base(self, "close_all_connections", lambda: None)()
-
 
 class RobustDatabaseWrapper(JobUpdates):
     """The job updates beside any database: what is not about updates goes to ``database``.
@@ -170,10 +164,18 @@ class RobustDatabaseWrapper(JobUpdates):
         if options:
             self._own_updater = BatchJobStatusUpdater(options.pop("url_or_client", None), **options)
 
+    def get_statistics(self) -> dict[str, Any]:
+        """The numbers of the database, and under ``job_updates`` those of the updates."""
+        return _statistics(self, getattr(self._database, "get_statistics", None))
+
+    def close_all_connections(self) -> None:
+        """Stops the updater, which stores what is queued, then closes the database."""
+        _close(self, getattr(self._database, "close_all_connections", None))
+
     def __getattr__(self, name: str) -> Any:
-        if name == "_database":
-            # It is asked for before __init__, by copy and pickle.
-            raise AttributeError(name)
+        # It is asked for before __init__, by copy and pickle.
+        if name == "_database" or self._database is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(self._database, name)
 
 
@@ -207,11 +209,34 @@ Class = TypeVar("Class", bound=type)
 
 
 def with_job_updates(database_class: Class) -> Class:
-    """The class with ``JobUpdates``; it keeps its name and everything else that it has."""
-    names = ("__module__", "__qualname__", "__doc__")
-    kept: Mapping[str, Any] = {name: getattr(database_class, name) for name in names}
-    bases = (JobUpdates, database_class)
-    return type(database_class.__name__, bases, dict(kept))  # type: ignore[return-value]
+    """The class itself, which has the methods of ``JobUpdates`` now.
+
+    It is changed in place: objects of it and classes derived from it that are there already report
+    to jobslate as well. ``get_statistics`` of the class is kept, with ``job_updates`` added;
+    ``close_all_connections`` stores the queued updates first, as they may be about what the
+    connections still do. A second time changes nothing.
+    """
+    if vars(database_class).get("_has_job_updates"):
+        return database_class
+    statistics = _kept(database_class, "get_statistics")
+    close = _kept(database_class, "close_all_connections")
+
+    def get_statistics(self: Any) -> dict[str, Any]:
+        """The numbers of the database, and under ``job_updates`` those of the updates."""
+        return _statistics(self, statistics(self))
+
+    def close_all_connections(self: Any) -> None:
+        """Stops the updater, which stores what is queued, then closes the database."""
+        _close(self, close(self))
+
+    for name, member in vars(JobUpdates).items():
+        if name == "_own_updater" or not name.startswith("_"):
+            setattr(database_class, name, member)
+    changed: Any = database_class
+    changed.get_statistics = get_statistics
+    changed.close_all_connections = close_all_connections
+    changed._has_job_updates = True  # noqa: SLF001
+    return database_class
 
 
 def _after_fork_in_child() -> None:
@@ -224,9 +249,23 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def _of_base(self: JobUpdates, name: str, otherwise: Callable[[], Any]) -> Callable[[], Any]:
-    """The method of the class that the updates were added to, or of the database beside them."""
-    found = getattr(super(JobUpdates, self), name, None)
-    if found is None:
-        found = getattr(self.__dict__.get("_database"), name, None)
-    return otherwise if found is None else found
+def _kept(database_class: type, name: str) -> Callable[[Any], Any]:
+    """What binds the method that a class has now to an object; ``None`` if it has none."""
+    found = inspect.getattr_static(database_class, name, None)
+    if not hasattr(found, "__get__"):
+        return lambda _: found
+    return lambda self: found.__get__(self, type(self))
+
+
+def _statistics(updates: JobUpdates, of_database: Callable[[], Any] | None) -> dict[str, Any]:
+    statistics = {} if of_database is None else dict(of_database() or {})
+    statistics["job_updates"] = updates.get_batch_update_stats()
+    return statistics
+
+
+def _close(updates: JobUpdates, database: Callable[[], Any] | None) -> None:
+    try:
+        updates.batch_job_updater.stop()
+    finally:
+        if database is not None:
+            database()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Callable, Optional
 
 from .errors import JobslateError
+
+logger = logging.getLogger("jobslate")
 
 #: Is told what went wrong, and with which updates; called by the background thread, or by the
 #: caller whose update was not taken. What it raises is logged.
@@ -43,3 +46,12 @@ class Options:
                 f"batch_size is {self.batch_size}, more than batch_updates_max "
                 f"({self.batch_updates_max})"
             )
+
+
+def tell(options: Options, error: JobslateError, updates: Sequence[Mapping[str, Any]]) -> None:
+    """Tells ``on_error``, which may fail as it likes."""
+    if options.on_error is not None:
+        try:
+            options.on_error(error, updates)
+        except Exception:
+            logger.exception("on_error failed")

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 updaters: weakref.WeakSet[BatchJobStatusUpdater] = weakref.WeakSet()
 #: Those with a thread, which live until it has ended.
 running: set[BatchJobStatusUpdater] = set()
+#: Those that a child of ``multiprocessing`` stops at its end.
+_finalized: weakref.WeakSet[BatchJobStatusUpdater] = weakref.WeakSet()
 _is_exiting = False
 
 
@@ -59,7 +61,10 @@ def keep(updater: BatchJobStatusUpdater) -> None:
     # A child of multiprocessing ends without atexit, but runs its finalizers.
     util = sys.modules.get("multiprocessing.util")
     process = sys.modules.get("multiprocessing.process")
-    if util is not None and process is not None and process.parent_process() is not None:
+    if util is None or process is None or process.parent_process() is None:
+        return
+    if updater not in _finalized:
+        _finalized.add(updater)
         util.Finalize(None, _stop, args=(updater,), exitpriority=100)
 
 
@@ -90,6 +95,9 @@ def _on_sigterm(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
 
 def _drain_and_end() -> None:
     stop_all()
+    if os.getpid() == 1:
+        # The first process of a container: the system ignores signals that it has no handler for.
+        os._exit(128 + signal.SIGTERM)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -101,6 +109,7 @@ def _at_exit() -> None:
 
 def _after_fork_in_child() -> None:
     running.clear()
+    _finalized.clear()
     for updater in list(updaters):
         updater._begin()  # noqa: SLF001
 

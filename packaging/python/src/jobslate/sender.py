@@ -12,13 +12,15 @@ spill file batches go there, without one the queue fills.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import random
+import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,13 +30,13 @@ from .batch import Batch, Flush, Former
 from .errors import JobslateError, SpillFailed, UpdatesLost
 from .inbox import NEVER, Inbox
 from .model import Answer, Rejection
+from .options import Options, tell
 from .problems import AllRejected, Problem, rejection_of
 from .spill import Slot, Spill
 from .threads import until
 from .transport import Call, Transport, foreign
 
 if TYPE_CHECKING:
-    from .options import Options
     from .totals import Totals
 
 logger = logging.getLogger("jobslate")
@@ -59,6 +61,8 @@ _SPILL_RETRY_S = 5.0
 _ADOPT_INTERVAL_S = 30.0
 _ELDERS_POLL_S = 0.05
 _ELDERS_S_MAX = 60.0
+#: How long a piece of work may take, for one who takes over.
+_HANDS_S_MAX = 1.0
 
 
 @dataclass
@@ -96,12 +100,47 @@ class Sender:
         #: Files of dead processes that another one sends; ``None`` before they were looked for.
         self._elders: set[str] | None = None
         self._gathering_since: float | None = None
+        #: Held while it works, and not while it waits.
+        self._hands = threading.Lock()
+        self._is_given_up = False
         self._is_stopping = False
         self._is_mark_taken = False
         self._warned_at = dict.fromkeys(("pressure", "spill"), -_LOG_INTERVAL_S)
 
     def run(self) -> None:
         """Works until it has stopped; nothing of the world ends it earlier."""
+        with contextlib.suppress(_GivenUp), self._hands:
+            self._work()
+            self._end()
+
+    def give_up(self) -> bool:
+        """Ends the work of a thread that hangs in a call, from another one: it spills all there is.
+
+        The thread does nothing more when it comes back. What it was sending is sent again by the
+        next process, under its key. False if it hangs where it cannot be taken over.
+        """
+        if not self._hands.acquire(timeout=_HANDS_S_MAX):
+            return False
+        try:
+            if not self._is_given_up:
+                self._is_given_up = True
+                self._end()
+        finally:
+            self._hands.release()
+        return True
+
+    @contextlib.contextmanager
+    def _hands_off(self) -> Iterator[None]:
+        """While it waits, all that it has can be taken over."""
+        self._hands.release()
+        try:
+            yield
+        finally:
+            self._hands.acquire()
+            if self._is_given_up:
+                raise _GivenUp
+
+    def _work(self) -> None:
         while True:
             try:
                 if not self._step():
@@ -112,7 +151,6 @@ class Sender:
                 time.sleep(1.0)
                 if self._is_late():
                     break
-        self._end()
 
     def _step(self) -> bool:
         """Does one thing, or waits for one; false at the end."""
@@ -171,6 +209,14 @@ class Sender:
         return not is_catching_up and len(inbox.entries) >= self._options.batch_size
 
     def _take(self) -> None:
+        # What is pending is never seen as less than it is.
+        self._inbox.in_hand = self._inbox.updates
+        try:
+            self._take_batch()
+        finally:
+            self._inbox.in_hand = 0
+
+    def _take_batch(self) -> None:
         inbox, options = self._inbox, self._options
         formed = self._former.take(
             inbox.entries, options.batch_updates_max, options.batch_bytes_max
@@ -222,9 +268,10 @@ class Sender:
         headers = {"Content-Type": "application/x-ndjson", "Idempotency-Key": batch.key}
         self._totals.requests += 1
         try:
-            reply = self._transport.send(
-                Call("POST", "/v1/updates", batch.body, headers, writes=True)
-            )
+            with self._hands_off():
+                reply = self._transport.send(
+                    Call("POST", "/v1/updates", batch.body, headers, writes=True)
+                )
             return _answer(reply.json(), replayed=reply.is_replayed)
         except AllRejected as refusal:
             return _answer(refusal.body, replayed=refusal.replayed)
@@ -449,20 +496,26 @@ class Sender:
             wake_at = NEVER if is_catching_up else self._options.batch_size
             if self._gathering_since is None:
                 wake_at = 1
+        if self._is_mark_taken:
+            # All that comes now is left to the next sender.
+            wake_at = NEVER
         inbox.wake_at = wake_at
         # After wake_at was set: a caller either sees it, or its entry is seen here.
-        is_asked_for = bool(inbox.entries and inbox.flushes and not self._totals.held)
+        is_asked_for = bool(
+            inbox.entries and inbox.flushes and not (self._totals.held or self._is_mark_taken)
+        )
         if len(inbox.entries) < wake_at and not is_asked_for:
-            inbox.bell.sleep(max(min(moments) - now, 0.0) if moments else None)
+            with self._hands_off():
+                inbox.bell.sleep(max(min(moments) - now, 0.0) if moments else None)
         inbox.wake_at = NEVER
 
     def _next_due(self) -> float | None:
-        if self._gathering_since is None or self._totals.held:
+        if self._gathering_since is None or self._totals.held or self._is_mark_taken:
             return None
         return self._gathering_since + self._options.flush_interval_s
 
     def _warn_of_pressure(self) -> None:
-        queued = len(self._inbox.entries) + self._totals.held
+        queued = self._inbox.updates + self._totals.held
         room = self._options.queue_updates_max
         if queued * 100 >= room * _PRESSURE_PERCENT and self._may_warn("pressure"):
             logger.warning(
@@ -487,11 +540,11 @@ class Sender:
 
     def _tell(self, error: JobslateError, updates: Sequence[Mapping[str, Any]]) -> None:
         self._totals.last_error = str(error)
-        if self._options.on_error is not None:
-            try:
-                self._options.on_error(error, updates)
-            except Exception:
-                logger.exception("on_error failed")
+        tell(self._options, error, updates)
+
+
+class _GivenUp(BaseException):  # it never leaves this module
+    """Another thread has taken over."""
 
 
 def _answer(body: Mapping[str, Any], *, replayed: bool) -> Answer:

@@ -102,8 +102,16 @@ class Spill:
                     taken.append(file)
                     self._files.append(file)
         slots: list[Slot] = []
+        try:
+            for file in taken:
+                slots += file.scan()
+        except SpillFailed:
+            # None of them is sent before all are read: so they are left, for the next look.
+            for file in taken:
+                self._files.remove(file)
+                file.close()
+            raise
         for file in taken:
-            slots += file.scan()
             self._retire(file)
         return slots
 

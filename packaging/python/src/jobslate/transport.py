@@ -17,7 +17,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 from .errors import Foreign, JobslateError, Outcome, Unavailable
 from .problems import problem_of
@@ -108,12 +108,10 @@ class Transport:
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self.url = (url or os.environ.get("JOBSLATE_URL") or DEFAULT_URL).rstrip("/")
-        parts = urlsplit(self.url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
-            raise ValueError(f"{self.url!r} is not the URL of a server, like {DEFAULT_URL}")
+        parts, port = _parts(self.url)
         self._is_tls = parts.scheme == "https"
-        self._host = parts.hostname
-        self._port = parts.port or (443 if self._is_tls else 80)
+        self._host = parts.hostname or ""
+        self._port = port or (443 if self._is_tls else 80)
         self._prefix = parts.path
         self._headers = dict(headers or {})
         self._timeout_s = timeout_s
@@ -237,6 +235,28 @@ class Transport:
         if 200 <= answer.status < 300:
             return Reply(answer.status, headers, body)
         raise refusal(answer.status, headers, body, writes=call.writes)
+
+
+def _parts(url: str) -> tuple[SplitResult, int | None]:
+    """What a URL consists of, and its port.
+
+    Raises ``ValueError`` if it is not that of a server.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"{url!r} is not the URL of a server: {error}") from None
+    if parts.username is not None or parts.password is not None:
+        # Not shown: the text may be logged.
+        shown = f"{parts.scheme}://...@{parts.hostname}"
+        raise ValueError(
+            f"{shown!r} is not the URL of a server: it names a user, and credentials are not sent "
+            "from a URL; give them as headers of a Client"
+        )
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
+        raise ValueError(f"{url!r} is not the URL of a server, like {DEFAULT_URL}")
+    return parts, port
 
 
 class _Stale(Exception):  # it never leaves this module

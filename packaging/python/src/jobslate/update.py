@@ -23,6 +23,9 @@ JobId = Union[str, int, UUID]
 #: A moment: Unix milliseconds, an aware datetime, or an RFC 3339 text.
 At = Union[int, datetime, str]
 
+#: Longest id and status that the server takes, in bytes and in letters.
+ID_BYTES_MAX = 256
+STATUS_LENGTH_MAX = 32
 #: Longest error and message that the server keeps, in bytes; longer ones are cut.
 ERROR_BYTES_MAX = 8 * 1024
 MESSAGE_BYTES_MAX = 1024
@@ -120,6 +123,31 @@ def status_text(status: object) -> str:
     if isinstance(value, (bytes, bytearray)):
         return _decoded(value)
     raise InvalidStatus.invalid(f"status is of type {type(status).__name__}; give a word")
+
+
+def bounded_id(text: str) -> str:
+    """The id, for one who keeps it for long.
+
+    Raises ``InvalidJobId`` if it is longer than any server takes.
+    """
+    length = len(text)
+    if length <= ID_BYTES_MAX and not text.isascii():
+        length = len(text.encode("utf-8", "backslashreplace"))
+    if length > ID_BYTES_MAX:
+        shown = repr(text[:32])
+        raise InvalidJobId.invalid(f"job_id {shown}... is longer than {ID_BYTES_MAX} bytes")
+    return text
+
+
+def bounded_status(text: str) -> str:
+    """The status, for one who keeps it for long.
+
+    Raises ``InvalidStatus`` if it is longer than any server takes.
+    """
+    if len(text) > STATUS_LENGTH_MAX:
+        shown = repr(text[:STATUS_LENGTH_MAX])
+        raise InvalidStatus.invalid(f"status {shown}... is longer than {STATUS_LENGTH_MAX} letters")
+    return text
 
 
 def error_text(error: object) -> str:

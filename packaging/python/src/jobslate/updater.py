@@ -19,14 +19,25 @@ from typing import TYPE_CHECKING, Any
 from . import process
 from .batch import SHORT, Entry, Flush, entry_of, long_bytes
 from .client import Client
-from .errors import JobslateError, LocalQueueFull
+from .errors import JobslateError, LocalQueueFull, UpdatesLost
 from .inbox import NEVER, Inbox
-from .options import OnError, Options
+from .options import OnError, Options, tell
 from .sender import Sender
 from .threads import bounded, until
 from .totals import BatchUpdateStats, Totals
 from .transport import Transport
-from .update import At, JobId, error_text, id_text, other_fields, status_text
+from .update import (
+    ID_BYTES_MAX,
+    STATUS_LENGTH_MAX,
+    At,
+    JobId,
+    bounded_id,
+    bounded_status,
+    error_text,
+    id_text,
+    other_fields,
+    status_text,
+)
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -117,6 +128,7 @@ class BatchJobStatusUpdater:
         self._inbox = Inbox(self._options.queue_updates_max)
         self._totals = Totals()
         self._thread: threading.Thread | None = None
+        self._sender: Sender | None = None
         self._transport: Transport | None = None
         self._first_error: JobslateError | None = None
         #: Lost updates that a flush or a stop has told of.
@@ -146,6 +158,8 @@ class BatchJobStatusUpdater:
                 error_message is None
                 or (type(error_message) is str and len(error_message) <= SHORT)
             )
+            and len(job_id) <= ID_BYTES_MAX
+            and len(status) <= STATUS_LENGTH_MAX
             and len(entries) < inbox.room
         ):
             entries.append((job_id, status, error_message, time.time_ns(), None))
@@ -184,18 +198,18 @@ class BatchJobStatusUpdater:
         }
         try:
             entry = entry_of(
-                id_text(job_id),
-                None if status is None else status_text(status),
+                bounded_id(id_text(job_id)),
+                None if status is None else bounded_status(status_text(status)),
                 None if error is None else error_text(error),
                 other_fields(given) or None,
             )
         except JobslateError as problem:
             with self._lock:
                 self._totals.invalid += 1
-            self._complain(problem, [{"job_id": repr(job_id)[:256], "status": repr(status)[:64]}])
+            self._complain(problem, [_shown(job_id, status)])
             return False
         inbox = self._inbox
-        if len(inbox.entries) >= inbox.room or not self._has_bytes(inbox, entry):
+        if inbox.is_full or not self._has_bytes(inbox, entry):
             self._complain_of_full(inbox, {"job_id": entry[0], "status": entry[1]})
             return False
         inbox.entries.append(entry)
@@ -216,9 +230,8 @@ class BatchJobStatusUpdater:
         the last flush or stop.
         """
         timeout_s = self._options.flush_timeout_s if timeout_s is None else timeout_s
-        flush = Flush(lost_before=self._lost_told)
         inbox = self._inbox
-        inbox.append_flush(flush)
+        flush = inbox.flush(self._lost_told)
         self._wake(inbox)
         if flush.reached.wait(timeout_s):
             self._lost_told = self._totals.lost
@@ -228,13 +241,14 @@ class BatchJobStatusUpdater:
     def get_batch_update_stats(self) -> BatchUpdateStats:
         """What became of the updates so far."""
         totals, inbox = self._totals, self._inbox
-        queued_now = len(inbox.entries) - len(inbox.flushes)
+        # In the order of their way, so that none is missed.
+        queued_now, in_hand = inbox.updates, inbox.in_hand
         away_since = totals.away_since
         answered = totals.stored + totals.rejected
         saved = 100.0 * (1.0 - totals.batches / answered) if answered else 0.0
         return BatchUpdateStats(
             queued=totals.taken + queued_now,
-            pending=totals.held + queued_now,
+            pending=queued_now + in_hand + totals.held,
             stored=totals.stored,
             stale=totals.stale,
             rejected=totals.rejected,
@@ -267,7 +281,8 @@ class BatchJobStatusUpdater:
 
         While the server is away it is tried again for ``timeout_s`` seconds. A spill file takes the
         rest first; without one, what is left then is lost: logged, and told to ``on_error``. It
-        returns some three seconds later at most. A later update starts a new thread.
+        returns some four seconds later at most. While another stop is under way it joins that, and
+        the earlier end of the two holds. A later update starts a new thread.
         """
         timeout_s = self._options.stop_timeout_s if timeout_s is None else timeout_s
         is_done = self._stop(timeout_s)
@@ -305,17 +320,41 @@ class BatchJobStatusUpdater:
             inbox.begin()
             self._transport = Transport(**self._transport_options)
             sender = Sender(inbox, self._watched(), self._transport, self._totals)
-            thread = threading.Thread(target=sender.run, name="jobslate-updater", daemon=True)
-            if process.can_start(thread):
-                self._thread = thread
-            else:
+            thread = threading.Thread(
+                target=self._run, args=(sender, inbox), name="jobslate-updater", daemon=True
+            )
+            # Before it runs: it takes itself off at its end.
+            self._thread, self._sender = thread, sender
+            if not process.can_start(thread):
+                self._thread = self._sender = None
                 # Nobody would wait for the thread, or there is none to be had: so it is done here.
                 mark = Flush(lost_before=self._lost_told)
                 inbox.ask_to_stop(mark, time.monotonic() + _WITHOUT_THREAD_S)
                 sender.run()
+                inbox.begin()
                 inbox.wake_at = 1
                 return
             process.keep(self)
+
+    def _run(self, sender: Sender, inbox: Inbox) -> None:
+        try:
+            sender.run()
+        finally:
+            self._ended(threading.current_thread(), inbox)
+
+    def _ended(self, thread: threading.Thread, inbox: Inbox) -> None:
+        """Makes room for another thread, whoever asked this one to stop and still waits for it."""
+        with self._lock:
+            if self._thread is not thread:
+                return
+            self._thread = self._sender = None
+            process.running.discard(self)
+            inbox.begin()
+            inbox.wake_at = 1
+            # After wake_at was set: a caller either sees it, or its entry is seen here.
+            if inbox.entries:
+                # Somebody reports on: those are not part of this stop.
+                self._start()
 
     def _watched(self) -> Options:
         """The options of the sender; its errors are kept for who wants them raised."""
@@ -332,34 +371,42 @@ class BatchJobStatusUpdater:
         return Options(**{**self._options.__dict__, "on_error": keep})
 
     def _stop(self, timeout_s: float) -> bool:
-        with self._lock:
-            inbox, thread = self._inbox, self._thread
-            if thread is None and inbox.entries:
-                self._start()
-                thread = self._thread
-        if thread is None or thread is threading.current_thread():
-            return self._is_all_stored()
-        mark, stop_by = Flush(lost_before=self._lost_told), time.monotonic() + timeout_s
-        inbox.ask_to_stop(mark, stop_by)
-        thread.join(bounded(until(stop_by)))
-        if thread.is_alive():
-            # It waits for an answer that does not come.
-            if self._transport is not None:
-                self._transport.interrupt()
-            thread.join(_BREAK_OFF_S)
-        if thread.is_alive():
-            logger.error("The job status updater did not stop within %.1f s", timeout_s)
-            return False
-        with self._lock:
-            if self._thread is thread:
-                self._thread = None
-                inbox.wake_at = 1
-                process.running.discard(self)
-                if inbox.entries:
-                    # Somebody reports on: those are not part of this stop.
+        stop_by = time.monotonic() + timeout_s
+        while True:
+            own = Flush(lost_before=self._lost_told)
+            with self._lock:
+                inbox = self._inbox
+                if self._thread is None and inbox.entries:
                     self._start()
-        self._lost_told = self._totals.lost
-        return mark.is_durable
+                thread, sender, transport = self._thread, self._sender, self._transport
+                if thread is None or thread is threading.current_thread():
+                    return self._is_all_stored()
+                mark = inbox.ask_to_stop(own, stop_by)
+            thread.join(bounded(until(stop_by)))
+            if thread.is_alive():
+                # It waits for an answer that does not come.
+                if transport is not None:
+                    transport.interrupt()
+                thread.join(_BREAK_OFF_S)
+            if thread.is_alive() and not (sender is not None and sender.give_up()):
+                self._complain_of_stuck(inbox, timeout_s)
+                return False
+            # It does so itself, unless it hangs.
+            self._ended(thread, inbox)
+            self._lost_told = self._totals.lost
+            # What was queued after the mark of another stop needs one of its own.
+            if mark is own or not inbox.entries:
+                return mark.is_durable
+
+    def _complain_of_stuck(self, inbox: Inbox, timeout_s: float) -> None:
+        """The thread hangs where nobody can take its updates over: in ``on_error``, or the disk."""
+        updates = self._totals.held + inbox.updates
+        error = UpdatesLost(
+            f"the job status updater did not stop within {timeout_s:.1f} s: {updates} updates are "
+            "lost if the process ends now"
+        )
+        logger.error("%s", error)
+        tell(self._watched(), error, [])
 
     def _is_all_stored(self) -> bool:
         totals = self._totals
@@ -385,13 +432,13 @@ class BatchJobStatusUpdater:
         except JobslateError as problem:
             with self._lock:
                 self._totals.invalid += 1
-            self._complain(problem, [{"job_id": repr(job_id)[:256], "status": repr(value)[:64]}])
+            self._complain(problem, [_shown(job_id, value)])
         return False
 
     def _complain_of_full(self, inbox: Inbox, fields: Mapping[str, Any]) -> None:
         with self._lock:
             self._totals.queue_full += 1
-        queued = len(inbox.entries)
+        queued = inbox.updates
         why = self._totals.last_error or "updates come faster than they are sent"
         error = LocalQueueFull(f"{queued} job status updates are queued, the most that may: {why}")
         self._complain(error, [fields], is_full=True)
@@ -407,11 +454,7 @@ class BatchJobStatusUpdater:
                 self._full_logged_at = now
         if is_told:
             logger.error("A job status update was not taken: %s", error)
-        if self._options.on_error is not None:
-            try:
-                self._options.on_error(error, updates)
-            except Exception:
-                logger.exception("on_error failed")
+        tell(self._options, error, updates)
         if self._options.raise_errors:
             raise error
 
@@ -420,6 +463,11 @@ class BatchJobStatusUpdater:
             error, self._first_error = self._first_error, None
         if error is not None:
             raise error
+
+
+def _shown(job_id: object, status: object) -> dict[str, str]:
+    """The values of a call that is no update."""
+    return {"job_id": repr(job_id)[:256], "status": repr(status)[:64]}
 
 
 def _updater(transport_options: dict[str, Any], options: Options) -> BatchJobStatusUpdater:

@@ -72,11 +72,11 @@ class _Reporter:
     def failed(self, sender: Any, task_id: str, exception: BaseException, **_: object) -> None:
         # A timeout is told by the main process, where this task has no request.
         attempt = sender.request.retries + 1 if sender.request.id == task_id else None
-        self._report(sender.name, task_id, "error", attempt, error=_text(exception))
+        self._report(sender.name, task_id, "error", attempt, error=_said(exception))
 
     def retried(self, sender: Any, request: Any, reason: Any = None, **_: object) -> None:
         at = getattr(self._retry, "at", None)
-        error, attempt = _text(getattr(reason, "exc", None) or reason), request.retries + 1
+        error, attempt = _said(getattr(reason, "exc", None) or reason), request.retries + 1
         self._report(sender.name, request.id, "error", attempt, error=error)
         if at is not None:
             # Not "now": another worker may have started it meanwhile, and the newest wins.
@@ -95,5 +95,5 @@ class _Reporter:
             self._updater.update(job_id, word, attempt=attempt, pipeline=self._pipeline, **more)
 
 
-def _text(reason: object) -> str:
-    return "cancelled by Celery" if reason is None else f"{type(reason).__name__}: {reason}"
+def _said(reason: object) -> object:
+    return "cancelled by Celery" if reason is None else reason

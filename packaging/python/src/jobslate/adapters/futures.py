@@ -85,5 +85,4 @@ class ReportingExecutor(Executor):
         future.add_done_callback(ended)
 
     def _report(self, job_id: str, status: str, error: BaseException | None = None) -> None:
-        text = None if error is None else f"{type(error).__name__}: {error}"
-        self._updater.update(job_id, status, text, pipeline=self._pipeline)
+        self._updater.update(job_id, status, error, pipeline=self._pipeline)
