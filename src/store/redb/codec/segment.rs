@@ -105,7 +105,9 @@ pub fn decode_segment(batch_no: u64, bytes: &[u8]) -> Result<Segment, Broken> {
     if it.first_seq == 0 || it.first_seq.checked_add(count).is_none() {
         return Err(Broken(format!("{count} operations from seq {}", it.first_seq)));
     }
-    let operations = (it.first_seq..).zip(it.operations).map(|(seq, it)| operation(seq, it));
+    // The seqs come second: none is made beyond the last operation.
+    let operations = it.operations.into_iter().zip(it.first_seq..);
+    let operations = operations.map(|(it, seq)| operation(seq, it));
     let keys = it.keys.into_iter().map(|(key, it)| Ok((key.into(), kept(it)?)));
     Ok(Segment {
         first_seq: it.first_seq,
