@@ -17,7 +17,7 @@ use super::problem::Problem;
 use crate::api::ProblemCode;
 
 /// Shorter answers are not counted: there is at most one for each connection.
-const COUNTED_FROM_BYTES: u64 = 64 << 10;
+pub(super) const COUNTED_FROM_BYTES: u64 = 64 << 10;
 
 /// Counts `response` until it has gone out, if it is long.
 ///

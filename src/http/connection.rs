@@ -13,11 +13,12 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
+use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use axum::body::{Body, HttpBody as _};
+use axum::body::{Body, Bytes, HttpBody as _};
 use axum::response::Response;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -32,6 +33,7 @@ use tokio::time::{Instant, sleep_until};
 use super::connections::Place;
 use super::meter::{Answering, Metered};
 use super::patience::{Busy, Patience, Watched};
+use super::plain::{End, PlainCalls};
 
 /// What a connection may hold of a request head, or gathers of a streamed answer before its client
 /// takes some; one piece of an answer may be longer. hyper's own bound is 400 KiB.
@@ -50,12 +52,7 @@ pub(super) async fn serve(
     mut stop: watch::Receiver<bool>,
 ) {
     let patience = place.patience().clone();
-    let stream = TokioIo::new(Watched::new(stream, patience.clone()));
-    let calls = Calls { app, patience: patience.clone(), place };
-    let mut http1 = http1::Builder::new();
-    http1.header_read_timeout(None);
-    http1.max_buf_size(CONNECTION_BYTES_MAX).max_header_size(CONNECTION_BYTES_MAX);
-    let mut serving = pin!(http1.serve_connection(stream, calls));
+    let mut serving = Serving::begin(stream, Calls { app, patience: patience.clone(), place });
     let mut alarm = pin!(sleep_until(patience.next_look(Instant::now())));
     let stop_flag = stop.clone();
     let mut stopped = pin!(stop.changed());
@@ -73,14 +70,14 @@ pub(super) async fn serve(
         if !is_stopping && is_told {
             is_stopping = true;
             // What came before is seen first: an idle connection is closed without a look.
-            if serving.as_mut().poll(cx).is_ready() {
+            if serving.poll(cx).is_ready() {
                 return Poll::Ready(());
             }
-            serving.as_mut().graceful_shutdown();
+            serving.stop();
         }
         // Before the alarm: what came in time is answered, however late anybody looks. A connection
         // that broke concerns nobody but its client.
-        if serving.as_mut().poll(cx).is_ready() {
+        if serving.poll(cx).is_ready() {
             return Poll::Ready(());
         }
         while alarm.is_elapsed() {
@@ -95,6 +92,60 @@ pub(super) async fn serve(
         Poll::Pending
     })
     .await;
+}
+
+/// Who reads the requests: we, as long as they are plain, then hyper.
+enum Serving {
+    Plain(Box<PlainCalls>, Calls),
+    Hyper(Pin<Box<http1::Connection<TokioIo<Watched>, Calls>>>),
+    /// While the one hands over to the other.
+    Neither,
+}
+
+impl Serving {
+    fn begin(stream: TcpStream, calls: Calls) -> Self {
+        if calls.place.is_above_bound() {
+            return Self::by_hyper(stream, Vec::new(), calls);
+        }
+        let (gate, patience) = (calls.app.gate().clone(), calls.patience.clone());
+        Self::Plain(Box::new(PlainCalls::new(stream, gate, patience)), calls)
+    }
+
+    fn by_hyper(stream: TcpStream, before: Vec<u8>, calls: Calls) -> Self {
+        let stream = Watched::new(stream, calls.patience.clone(), Bytes::from(before));
+        let mut http1 = http1::Builder::new();
+        http1.header_read_timeout(None);
+        http1.max_buf_size(CONNECTION_BYTES_MAX).max_header_size(CONNECTION_BYTES_MAX);
+        Self::Hyper(Box::pin(http1.serve_connection(TokioIo::new(stream), calls)))
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Self::Plain(plain, _) = self {
+            if matches!(ready!(plain.poll(cx)), End::Closed) {
+                return Poll::Ready(());
+            }
+            let Self::Plain(plain, calls) = mem::replace(self, Self::Neither) else {
+                return Poll::Ready(());
+            };
+            #[cfg(test)]
+            calls.app.gate().meter().handed_over.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let (stream, before) = plain.into_parts();
+            *self = Self::by_hyper(stream, before, calls);
+        }
+        match self {
+            Self::Hyper(connection) => connection.as_mut().poll(cx).map(|_ended| ()),
+            Self::Plain(..) | Self::Neither => Poll::Ready(()),
+        }
+    }
+
+    /// Ends after the request that is being answered.
+    fn stop(&mut self) {
+        match self {
+            Self::Plain(plain, _) => plain.stop(),
+            Self::Hyper(connection) => connection.as_mut().graceful_shutdown(),
+            Self::Neither => (),
+        }
+    }
 }
 
 /// The requests of one connection.

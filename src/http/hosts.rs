@@ -56,7 +56,7 @@ impl Hosts {
         // The target in its absolute form counts before the header, so both must be ours.
         let target = request.uri().authority().map(|authority| authority.as_str().as_bytes());
         for authority in host.into_iter().chain(target) {
-            if !name_of(authority).is_some_and(|name| self.is_ours(name)) {
+            if !self.are_named_by(authority) {
                 return Err(misdirected(authority));
             }
         }
@@ -66,6 +66,11 @@ impl Hosts {
             None if is_embedded(headers) => Err(foreign(b"another site")),
             _ => Ok(()),
         }
+    }
+
+    /// Whether a request whose one `Host` is `authority` is meant for this server.
+    pub(super) fn are_named_by(&self, authority: &[u8]) -> bool {
+        name_of(authority).is_some_and(|name| self.is_ours(name))
     }
 
     fn is_ours(&self, name: &[u8]) -> bool {

@@ -6,7 +6,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::header::{ETAG, HeaderValue, IF_NONE_MATCH};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 
 use super::body::Incoming;
@@ -22,7 +22,7 @@ use super::updates::{self, How};
 use super::{reply, tag};
 use crate::api::schema::UpdateOfJob;
 use crate::api::{AnswerBody, HistoryBody, JobBody, ProblemCode, QueuedBody, read_update_of};
-use crate::model::{Command, JobId, JobRecord, RejectionCode};
+use crate::model::{Command, JobId, JobRecord, RejectionCode, Request as Submission};
 use crate::service::Service;
 
 /// The id in the path, decoded.
@@ -131,34 +131,67 @@ pub(super) async fn get(
 ) -> Result<Response, Problem> {
     let service = fresh::readable(&gate, Params::of(request.uri())?).await?;
     let job_id = parsed(path, request.uri())?;
-    shown(&gate, service, &job_id, request.headers())
-}
-
-/// [`get`] without parameters, at once.
-pub(super) fn read(gate: &Gate, job_id: &str, headers: &HeaderMap) -> Result<Response, Problem> {
-    let service = gate.readable()?;
-    shown(gate, service, &checked(job_id)?, headers)
-}
-
-fn shown(
-    gate: &Gate,
-    service: &Service,
-    job_id: &JobId,
-    headers: &HeaderMap,
-) -> Result<Response, Problem> {
-    let record = found(service, job_id)?;
+    let record = found(service, &job_id)?;
     let kind = service.kinds().kind(record.status);
     let tag = gate.tag(record.seq, kind);
-    let mut known = headers.get_all(IF_NONE_MATCH).iter();
+    let mut known = request.headers().get_all(IF_NONE_MATCH).iter();
     let mut response = if known.any(|value| tag::names(value, &tag)) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        reply::json(StatusCode::OK, &JobBody::of(job_id, &record, kind))
+        reply::json(StatusCode::OK, &JobBody::of(&job_id, &record, kind))
     };
     if let Ok(tag) = HeaderValue::try_from(tag) {
         response.headers_mut().insert(ETAG, tag);
     }
     Ok(response)
+}
+
+/// A plain `PUT`, whose body is here: what it asks for, and of whom.
+pub(super) fn read_put(
+    gate: &Gate,
+    job_id: &str,
+    body: &[u8],
+) -> Result<(Service, Submission), Problem> {
+    let service = gate.writable()?.clone();
+    let Parsed { updates, rejections, .. } =
+        Parsed::one(body, |json| read_update_of(job_id, json))?;
+    Ok((service, Submission { updates, rejections, ..Submission::default() }))
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(super) enum Put {
+    /// The JSON of its receipt.
+    Accepted(Vec<u8>),
+    Other(Response),
+}
+
+impl From<Problem> for Put {
+    fn from(problem: Problem) -> Self {
+        Self::Other(problem.into_response())
+    }
+}
+
+pub(super) async fn submit_put(service: &Service, submission: Submission) -> Put {
+    match service.submit(submission).await.map_err(Problem::from) {
+        Ok(receipt) if receipt.answer.accepted > 0 => {
+            let mut json = Vec::with_capacity(256);
+            let written = reply::write_json(&AnswerBody::of(&receipt.answer), &mut json);
+            written.map_or_else(Put::from, |()| Put::Accepted(json))
+        }
+        Ok(receipt) => Put::Other(updates::one(&How::default(), receipt)),
+        Err(problem) => problem.not_applied().into(),
+    }
+}
+
+/// The JSON of a job behind `json`; its tag.
+pub(super) fn read_into(gate: &Gate, job_id: &str, json: &mut Vec<u8>) -> Result<String, Problem> {
+    let service = gate.readable()?;
+    let job_id = checked(job_id)?;
+    let record = found(service, &job_id)?;
+    let kind = service.kinds().kind(record.status);
+    reply::write_json(&JobBody::of(&job_id, &record, kind), json)?;
+    Ok(gate.tag(record.seq, kind))
 }
 
 /// The last transitions of a job

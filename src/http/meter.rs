@@ -19,7 +19,6 @@ use tower::Service;
 
 use super::answers;
 use super::body::{self, Incoming};
-use super::direct;
 use super::gate::Gate;
 use super::problem::Problem;
 use super::reply;
@@ -34,10 +33,18 @@ pub(super) struct Meter {
     redirect: AtomicU64,
     client_error: AtomicU64,
     server_error: AtomicU64,
+    /// Connections that went over to hyper.
+    #[cfg(test)]
+    pub handed_over: AtomicU64,
 }
 
 impl Meter {
-    fn count(&self, status: StatusCode) {
+    /// A request that is answered at once.
+    pub fn count_request(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn count(&self, status: StatusCode) {
         let class = match status.as_u16() {
             ..300 => &self.success,
             300..400 => &self.redirect,
@@ -68,10 +75,10 @@ pub(super) fn numbers(gate: &Gate) -> HttpNumbers {
 
 /// A request that is being answered, until it is dropped.
 #[derive(Debug)]
-struct InFlight(Gate);
+pub(super) struct InFlight(Gate);
 
 impl InFlight {
-    fn begin(gate: Gate) -> Self {
+    pub fn begin(gate: Gate) -> Self {
         gate.meter().requests.fetch_add(1, Ordering::Relaxed);
         gate.meter().in_flight.fetch_add(1, Ordering::Relaxed);
         Self(gate)
@@ -84,7 +91,7 @@ impl Drop for InFlight {
     }
 }
 
-/// The server's service: the router, and the ways past it, under the meter.
+/// The server's service: the router, under the meter.
 #[derive(Clone, Debug)]
 pub struct Metered {
     router: Router,
@@ -94,6 +101,10 @@ pub struct Metered {
 impl Metered {
     pub(super) fn new(router: Router, gate: Gate) -> Self {
         Self { router, gate }
+    }
+
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// Begins to answer `request`. The connections above the bound are told so.
@@ -119,22 +130,11 @@ impl Metered {
         if is_above_bound && !is_health(request.uri().path()) {
             return Call::Done(ready(turn_away(&self.gate, request.method())));
         }
-        match (request.method(), direct::job_id(request.uri())) {
-            (&Method::GET, Some(job_id)) => {
-                Call::Done(ready(direct::get(&self.gate, job_id, request.headers())))
-            }
-            (&Method::PUT, Some(job_id)) => {
-                let (gate, job_id) = (self.gate.clone(), job_id.to_owned());
-                Call::Begun(Box::pin(direct::put(gate, job_id, request.map(Body::new))))
-            }
-            _ => {
-                let mut router = self.router.clone();
-                Call::Begun(Box::pin(async move {
-                    let Ok(response) = router.call(request).await;
-                    response
-                }))
-            }
-        }
+        let mut router = self.router.clone();
+        Call::Begun(Box::pin(async move {
+            let Ok(response) = router.call(request).await;
+            response
+        }))
     }
 }
 
@@ -165,7 +165,7 @@ pub struct Answering {
 }
 
 enum Call {
-    /// Most answers are made at once, and need no future of their own.
+    /// A refusal that is made at once.
     Done(Ready<Response>),
     Begun(Pin<Box<dyn Future<Output = Response> + Send>>),
 }

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use axum::body::Bytes;
 use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -125,7 +126,8 @@ impl Patience {
         }
     }
 
-    fn note_write(&self, is_stuck: bool) {
+    /// Some of an answer was written, or there is no room for it.
+    pub fn note_write(&self, is_stuck: bool) {
         let was_stuck = self.room_due.load(Ordering::Relaxed) != NEVER;
         match (is_stuck, was_stuck) {
             // It waits since then.
@@ -164,14 +166,16 @@ impl Drop for Busy {
 pub(super) struct Watched {
     stream: TcpStream,
     patience: Arc<Patience>,
+    /// What was read before, and is read first.
+    before: Bytes,
     /// All that was written is flushed, so that what comes next begins something: an answer, or a
     /// part of a stream.
     is_flushed: bool,
 }
 
 impl Watched {
-    pub fn new(stream: TcpStream, patience: Arc<Patience>) -> Self {
-        Self { stream, patience, is_flushed: true }
+    pub fn new(stream: TcpStream, patience: Arc<Patience>, before: Bytes) -> Self {
+        Self { stream, patience, before, is_flushed: true }
     }
 
     fn note<T>(&mut self, written: Poll<T>) -> Poll<T> {
@@ -200,6 +204,12 @@ impl AsyncRead for Watched {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.before.is_empty() {
+            let length = self.before.len().min(buffer.remaining());
+            buffer.put_slice(&self.before.split_to(length));
+            self.patience.note_read();
+            return Poll::Ready(Ok(()));
+        }
         let filled = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if buffer.filled().len() > filled {

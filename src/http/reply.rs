@@ -40,17 +40,31 @@ pub(super) fn carry(headers: &mut HeaderMap) {
     headers.entry(CONTENT_SECURITY_POLICY).or_insert(NO_PAGE);
 }
 
+/// Headers as they stand in an answer, a line each.
+pub(super) fn write_lines(headers: &HeaderMap, lines: &mut Vec<u8>) {
+    for (name, value) in headers {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            lines.extend_from_slice(part);
+        }
+    }
+}
+
 /// The answer `body` under `status`.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> axum::response::Response {
     // Room for one job, so that the most frequent answer is written without growing.
     let mut bytes = Vec::with_capacity(768);
-    match serde_json::to_writer(&mut bytes, body) {
+    match write_json(body, &mut bytes) {
         Ok(()) => json_bytes(status, bytes),
-        Err(error) => {
-            tracing::error!(event = telemetry::ANSWER_NOT_WRITTEN, %error, "An answer has no JSON");
-            Problem::internal().into_response()
-        }
+        Err(problem) => problem.into_response(),
     }
+}
+
+/// Puts the JSON of `body` behind `bytes`.
+pub(super) fn write_json(body: &impl Serialize, bytes: &mut Vec<u8>) -> Result<(), Problem> {
+    serde_json::to_writer(bytes, body).map_err(|error| {
+        tracing::error!(event = telemetry::ANSWER_NOT_WRITTEN, %error, "An answer has no JSON");
+        Problem::internal()
+    })
 }
 
 /// Each of `bodies` as one line of JSON.

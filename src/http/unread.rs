@@ -38,10 +38,7 @@ fn whole(reason: &str, problem: Problem) -> Vec<u8> {
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
     reply::carry(&mut headers);
     let mut answer = format!("HTTP/1.1 {} {reason}\r\n", problem.code.status()).into_bytes();
-    for (name, value) in &headers {
-        let parts = [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"];
-        answer.extend(parts.concat());
-    }
+    reply::write_lines(&headers, &mut answer);
     answer.extend_from_slice(b"\r\n");
     answer.extend_from_slice(body.as_bytes());
     answer

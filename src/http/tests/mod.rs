@@ -8,6 +8,7 @@ mod hosts;
 mod jobs;
 mod lists;
 mod pipelines;
+mod plain;
 mod prune;
 mod queries;
 mod server;

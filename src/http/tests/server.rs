@@ -25,13 +25,27 @@ pub(super) struct Running {
 
 impl Running {
     pub fn new(options: HttpOptions) -> Self {
-        let server = Server::with(ServiceOptions::default(), options);
+        Self::over(Server::with(ServiceOptions::default(), options))
+    }
+
+    pub fn over(server: Server) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let stop = Arc::new(Notify::new());
         let (gate, stopped) = (server.gate.clone(), stop.clone());
         let serving = tokio::spawn(async move { serve(listener, gate, stopped.notified()).await });
         Self { address, server, stop, serving }
+    }
+
+    /// Begins the clean stop.
+    pub fn begin_stop(&self) {
+        self.stop.notify_one();
+    }
+
+    /// The clean stop, to its end.
+    pub async fn stop(self) {
+        self.begin_stop();
+        self.serving.await.unwrap().unwrap();
     }
 
     pub async fn connect(&self) -> Client {

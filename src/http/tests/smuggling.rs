@@ -20,7 +20,7 @@ fn count(answers: &str) -> usize {
     answers.matches("\r\ncontent-length: ").count()
 }
 
-/// The head of a `PUT` past the router, and through it.
+/// The head of a `PUT` that could be plain, and of one that could not.
 fn puts(fields: &str) -> [String; 2] {
     ["/v1/jobs/a", "/v1/jobs/a?"]
         .map(|path| format!("PUT {path} HTTP/1.1\r\nhost: localhost\r\n{fields}\r\n"))
@@ -81,8 +81,14 @@ async fn a_doubtful_head_is_400_and_ends_the_connection() {
         "host: evil.example\r\n",
     ] {
         for head in puts(fields) {
+            let after_another = answers(&running, &format!("{CANARY}{head}{{}}{CANARY}")).await;
             let answers = answers(&running, &format!("{head}{{}}{CANARY}")).await;
             is_refused(&answers, fields);
+            assert_eq!(count(&after_another), 2, "{fields:?}: {after_another}");
+            assert!(
+                after_another.contains("\r\nHTTP/1.1 400 ")
+                    || after_another.contains("}HTTP/1.1 400 ")
+            );
         }
     }
     assert_eq!(running.server.get("/v1/counts").await.json(200)["as_of_seq"], 0);

@@ -179,7 +179,7 @@ impl ReadStore for Broken {
     }
 }
 
-fn over_a_broken_store() -> Server {
+pub(super) fn over_a_broken_store() -> Server {
     let service = Service::start(ServiceOptions::default(), Arc::new(|_| ()), |options, _| {
         let (_, read) = memory::open(options);
         Ok((Box::new(Broken(read.clone())), Arc::new(Broken(read))))
