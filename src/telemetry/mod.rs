@@ -26,6 +26,8 @@ pub const POOL_PRESSURE: &str = "pool_pressure";
 pub const STORE_TROUBLE: &str = "store_trouble";
 /// The store works again.
 pub const STORE_REOPENED: &str = "store_reopened";
+/// The disk changed a page of the tables under the running store.
+pub const BLOCK_CHANGED: &str = "block_changed";
 /// There is too little room on the disk for more updates; and there is again.
 pub const DISK_FULL: &str = "disk_full";
 pub const DISK_HAS_ROOM: &str = "disk_has_room";

@@ -26,7 +26,7 @@ use super::schema::{
     SLOTS_KEY, parse_counts_key, parse_index_value, pipeline_prefix, seq_of, status_prefix,
     with_seq,
 };
-use super::snapshot::Snapshot;
+use super::snapshot::{Snapshot, or_damaged};
 use super::tail::{Held, View, unreadable};
 use crate::model::{Counts, Expectations, JobId, NameMap, Operation, PipelineName};
 use crate::store::{CheckReport, StoreError};
@@ -36,9 +36,12 @@ use crate::store::{CheckReport, StoreError};
 /// # Errors
 /// [`StoreError::Failed`] if the file does not answer; damage is in the report.
 pub fn check(view: &View) -> Result<CheckReport, StoreError> {
-    let mark = mark_of(&view.table(META)?)?;
-    let mut check = Check { view, report: CheckReport::default(), mark };
+    let mut check = Check { view, report: CheckReport::default(), mark: Mark::default() };
     check.report.last_seq = view.as_of_seq;
+    let Some(mark) = check.part(|check| mark_of(&check.view.table(META)?))? else {
+        return Ok(check.report);
+    };
+    check.mark = mark;
     let in_tables = check.part(Check::tables)?;
     let in_tail = check.part(Check::tail)?;
     if let (Some(in_tables), Some(in_tail)) = (in_tables, in_tail) {
@@ -86,7 +89,7 @@ impl Check<'_> {
         &mut self,
         part: impl FnOnce(&mut Self) -> Result<T, StoreError>,
     ) -> Result<Option<T>, StoreError> {
-        match part(self) {
+        match or_damaged("tables", &[], || part(self)) {
             Ok(done) => Ok(Some(done)),
             Err(StoreError::CorruptRecord { table, key, what }) => {
                 self.report.note(format!("{table}, {key}: {what}"));

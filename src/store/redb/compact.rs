@@ -13,6 +13,8 @@ use super::journal::reach;
 use super::media::{Files, Media};
 use super::open::{agree, closed};
 use super::site::{Site, StoreFile, both};
+use super::snapshot::or_damaged;
+use super::tail::unreadable;
 use crate::store::{Compacted, OpenError, OpenHooks, StoreOptions};
 
 /// Compacts the journal and the tables of the store in `directory`; their lengths before and after,
@@ -58,7 +60,11 @@ fn compact_file(site: &Site, place: usize, file: StoreFile) -> Result<Compacted,
     let StoreFile { mut db, hold, .. } = file;
     let before_bytes = length_bytes();
     hold.release().map_err(|error| failed(&path, error))?;
-    while db.compact().map_err(|error| failed(&path, error))? {}
+    let compacted = or_damaged("pages", &[], || {
+        while db.compact().map_err(unreadable)? {}
+        Ok(())
+    });
+    compacted.map_err(|error| closed(&path, error))?;
     db.close().map_err(|error| failed(&path, error))?;
     Ok(Compacted { before_bytes, after_bytes: length_bytes() })
 }

@@ -94,11 +94,12 @@ impl Directory {
     /// Replaces the text of `LOCK`. A full disk is no reason not to open: an empty `LOCK` is
     /// allowed, and does not say `clean`.
     fn write_lock(&self, text: &str) -> Result<(), OpenError> {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
         use std::os::unix::fs::FileExt;
         let emptied = self.lock.set_len(0);
         let written = emptied.and_then(|()| self.lock.write_all_at(text.as_bytes(), 0));
         match written {
-            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => Ok(()),
+            Err(error) if matches!(error.kind(), StorageFull | QuotaExceeded) => Ok(()),
             written => written.map_err(|error| failed(&self.path.join(LOCK), error)),
         }
     }

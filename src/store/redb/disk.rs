@@ -4,7 +4,9 @@
 //! untouched, the disk holds back all changes while the store opens, and [`Hold::release`] lets
 //! them through in their order, syncs included, once everything was found whole.
 
-use std::collections::HashMap;
+mod blocks;
+mod held;
+
 use std::fmt;
 use std::io;
 use std::ops::Bound;
@@ -13,7 +15,10 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use redb::{BackendError, StorageBackend};
 
+use self::blocks::Blocks;
+use self::held::{Held, Operation};
 use crate::store::StoreError;
+use crate::telemetry::BLOCK_CHANGED;
 
 /// What the store asked the system for, since it was opened. Clones share their numbers.
 #[derive(Clone, Debug, Default)]
@@ -109,6 +114,8 @@ pub struct Disk {
     trouble: Trouble,
     locks: Locks,
     hold: Arc<Hold>,
+    /// If what is read must be what was written.
+    blocks: Option<Blocks>,
 }
 
 /// Where the bytes of a file are: the file itself, or what a test puts in its place.
@@ -129,7 +136,27 @@ impl Disk {
         let is_held = true.into();
         let (of_hold, noted) = (inner.clone(), trouble.clone());
         let hold = Arc::new(Hold { inner: of_hold, trouble: noted, is_held, held });
-        Ok((Self { inner, counters, trouble, locks, hold: hold.clone() }, hold))
+        Ok((Self { inner, counters, trouble, locks, hold: hold.clone(), blocks: None }, hold))
+    }
+
+    /// From now on a block that the disk changed by itself reads as a blank one.
+    ///
+    /// # Errors
+    /// If the length of the file cannot be read.
+    pub fn verifying(self) -> io::Result<Self> {
+        #[cfg(test)]
+        if tests::BELIEVES_BLOCKS.get() {
+            return Ok(self);
+        }
+        let blocks = Some(Blocks::new(self.inner.len()?));
+        Ok(Self { blocks, ..self })
+    }
+
+    fn read_any(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        match self.hold.look(|held| held.read(&*self.inner, offset, out))? {
+            Some(()) => Ok(()),
+            None => self.trouble.watch(self.inner.read(offset, out)),
+        }
     }
 }
 
@@ -189,99 +216,6 @@ impl Hold {
     }
 }
 
-#[derive(Debug)]
-enum Operation {
-    Write(u64, Box<[u8]>),
-    SetLength(u64),
-    Sync,
-}
-
-const PAGE_BYTES: u64 = 4096;
-
-/// Held changes: as they came, and as whole pages to read from.
-#[derive(Debug)]
-struct Held {
-    operations: Vec<Operation>,
-    pages: HashMap<u64, Box<[u8]>>,
-    length: u64,
-    /// The shortest that the file has been: behind it, the file's old bytes do not count.
-    floor: u64,
-}
-
-impl Held {
-    fn new(length: u64) -> Self {
-        Self { operations: Vec::new(), pages: HashMap::new(), length, floor: length }
-    }
-
-    fn read(&self, inner: &dyn StorageBackend, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let end = offset.saturating_add(out.len() as u64);
-        if end > self.length {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        self.read_old(inner, offset, out)?;
-        for number in offset / PAGE_BYTES..=end / PAGE_BYTES {
-            let Some(page) = self.pages.get(&number) else { continue };
-            overlay(page, number * PAGE_BYTES, out, offset);
-        }
-        Ok(())
-    }
-
-    /// What the file had before, as far as it counts; zeros behind that.
-    fn read_old(&self, inner: &dyn StorageBackend, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let old = self.floor.saturating_sub(offset).min(out.len() as u64);
-        let (old, new) = out.split_at_mut(usize::try_from(old).unwrap_or(0));
-        new.fill(0);
-        if old.is_empty() { Ok(()) } else { inner.read(offset, old) }
-    }
-
-    fn write(&mut self, inner: &dyn StorageBackend, offset: u64, data: &[u8]) -> io::Result<()> {
-        let end = offset + data.len() as u64;
-        for number in offset / PAGE_BYTES..end.div_ceil(PAGE_BYTES) {
-            let start = number * PAGE_BYTES;
-            if !self.pages.contains_key(&number) {
-                let mut page = vec![0; PAGE_BYTES as usize].into_boxed_slice();
-                self.read_old(inner, start, &mut page)?;
-                self.pages.insert(number, page);
-            }
-            if let Some(page) = self.pages.get_mut(&number) {
-                overlay(data, offset, page, start);
-            }
-        }
-        self.operations.push(Operation::Write(offset, data.into()));
-        Ok(())
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.operations.push(Operation::Sync);
-        Ok(())
-    }
-
-    fn set_length(&mut self, length: u64) -> io::Result<()> {
-        // What is cut off must read as zeros if the file grows again.
-        self.pages.retain(|number, _| number * PAGE_BYTES < length);
-        if let Some(page) = self.pages.get_mut(&(length / PAGE_BYTES))
-            && let Some(rest) = page.get_mut((length % PAGE_BYTES) as usize..)
-        {
-            rest.fill(0);
-        }
-        (self.length, self.floor) = (length, self.floor.min(length));
-        self.operations.push(Operation::SetLength(length));
-        Ok(())
-    }
-}
-
-/// Copies what `from`, which stands at `from_start`, has of `to`, which stands at `to_start`.
-fn overlay(from: &[u8], from_start: u64, to: &mut [u8], to_start: u64) {
-    let start = from_start.max(to_start);
-    let end = (from_start + from.len() as u64).min(to_start + to.len() as u64);
-    let range = |begin: u64| Some((start - begin) as usize..end.checked_sub(begin)? as usize);
-    let from = range(from_start).and_then(|range| from.get(range));
-    let to = range(to_start).and_then(|range| to.get_mut(range));
-    if let (Some(from), Some(to)) = (from, to) {
-        to.copy_from_slice(from);
-    }
-}
-
 impl StorageBackend for Disk {
     fn len(&self) -> io::Result<u64> {
         let held = self.hold.look(|held| Ok(held.length))?;
@@ -291,16 +225,30 @@ impl StorageBackend for Disk {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        match self.hold.look(|held| held.read(&*self.inner, offset, out))? {
-            Some(()) => Ok(()),
-            None => self.trouble.watch(self.inner.read(offset, out)),
+        self.read_any(offset, out)?;
+        let Some(blocks) = &self.blocks else { return Ok(()) };
+        if blocks.are_whole(offset, out) {
+            return Ok(());
         }
+        // It may have been misread.
+        self.read_any(offset, out)?;
+        if !blocks.are_whole(offset, out) && blocks.blank(offset, out) {
+            tracing::error!(
+                event = BLOCK_CHANGED,
+                offset_bytes = offset,
+                "The disk changed a page of the tables: what needs it is refused"
+            );
+        }
+        Ok(())
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
         self.trouble.fence()?;
         if self.hold.change(|held| held.set_length(length))?.is_none() {
             self.trouble.watch(self.inner.set_len(length))?;
+        }
+        if let Some(blocks) = &self.blocks {
+            blocks.set_length(length);
         }
         self.counters.length_bytes.store(length, Ordering::Relaxed);
         Ok(())
@@ -318,6 +266,9 @@ impl StorageBackend for Disk {
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.trouble.fence()?;
         self.counters.written_bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
+        if let Some(blocks) = &self.blocks {
+            blocks.note_written(offset, data);
+        }
         match self.hold.change(|held| held.write(&*self.inner, offset, data))? {
             Some(()) => Ok(()),
             None => self.trouble.watch(self.inner.write(offset, data)),

@@ -9,10 +9,11 @@ use redb::Database;
 
 use super::age::AgeClock;
 use super::codec::Mark;
+use super::disk::Trouble;
 use super::fold::fold;
 use super::ids::Merges;
 use super::site::Site;
-use super::snapshot::Snapshot;
+use super::snapshot::{Snapshot, or_damaged};
 use super::tail::{Generation, Tail};
 use crate::store::StoreError;
 
@@ -28,6 +29,8 @@ pub struct Folder {
 #[derive(Debug)]
 pub struct FoldWork {
     pub tables: Arc<Database>,
+    /// Fences the tables off after a failure, whatever kind it is of.
+    pub trouble: Trouble,
     pub tail: Arc<Tail>,
     pub site: Arc<Site>,
     pub age: Arc<AgeClock>,
@@ -196,7 +199,7 @@ fn run(generations: &Receiver<Arc<Generation>>, work: &FoldWork, shared: &Shared
     let mut merges = Merges::new(work.site.options.merge_ids_min);
     for generation in generations {
         let begin = Instant::now();
-        let folded = work.fold(&generation, &mut merges);
+        let folded = or_damaged("tables", &[], || work.fold(&generation, &mut merges));
         let fold_ms = begin.elapsed().as_secs_f64() * 1000.0;
         let is_failed = folded.is_err();
         let mut state = shared.lock();
@@ -207,7 +210,10 @@ fn run(generations: &Receiver<Arc<Generation>>, work: &FoldWork, shared: &Shared
                 state.fold_ms_last = fold_ms;
                 state.fold_ms_max = state.fold_ms_max.max(fold_ms);
             }
-            Err(error) => state.failure = Some(error),
+            Err(error) => {
+                work.trouble.note(error.clone());
+                state.failure = Some(error);
+            }
         }
         state.is_busy = false;
         drop(state);

@@ -84,7 +84,13 @@ fn finish(
     let (tail, age) = (Arc::new(tail), Arc::new(AgeClock::new(site.options.clock.clone())));
     let resumed = tail.view().and_then(|view| age.resume(&view));
     resumed.map_err(|it| closed(&directory.path_of(TABLES), it))?;
-    let work = FoldWork { tables, tail: tail.clone(), site: site.clone(), age: age.clone() };
+    let work = FoldWork {
+        tables,
+        trouble: trouble.clone(),
+        tail: tail.clone(),
+        site: site.clone(),
+        age: age.clone(),
+    };
     let folder = Folder::start(work, mark);
     let folder = folder.map_err(|error| failed(&site.options.directory, error))?;
     (site.hooks.progress)(100);

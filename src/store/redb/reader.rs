@@ -16,6 +16,7 @@ use super::page::page;
 use super::schema::{FEED, KEYS, seq_of};
 use super::scrub;
 use super::site::Site;
+use super::snapshot::or_damaged;
 use super::tail::{Appendix, Held, Tail, View, unreadable};
 use super::timeline::timeline;
 use crate::model::{
@@ -54,7 +55,8 @@ impl ReadStore for RedbReader {
     }
 
     fn page(&self, query: &PageQuery) -> Result<Page, StoreError> {
-        page(&self.tail.view()?, query, &self.site.options.kinds)
+        let view = self.tail.view()?;
+        or_damaged("records", &[], || page(&view, query, &self.site.options.kinds))
     }
 
     fn counts(&self) -> (Arc<Counts>, u64) {
@@ -75,18 +77,12 @@ impl ReadStore for RedbReader {
 
     fn feed(&self, after: u64, limit: usize) -> Result<FeedPage, StoreError> {
         let view = self.tail.view()?;
-        let mut operations = Vec::new();
-        walk_feed(&view, after, &mut |mut more| {
-            operations.append(&mut more);
-            operations.len() < limit
-        })?;
-        let page =
-            FeedPage { operations, first_held: first_held(&view)?, as_of_seq: view.as_of_seq };
-        in_a_row(page, after, limit)
+        or_damaged("feed", &after.to_be_bytes(), || feed(&view, after, limit))
     }
 
     fn timeline(&self, query: &TimelineQuery) -> Result<Timeline, StoreError> {
-        timeline(&self.tail.view()?, query)
+        let view = self.tail.view()?;
+        or_damaged("timeline", &[], || timeline(&view, query))
     }
 
     fn kept_answer(&self, key: &str, now: TimestampMs) -> Result<Option<KeptAnswer>, StoreError> {
@@ -94,12 +90,12 @@ impl ReadStore for RedbReader {
         let in_tail = view.generations.iter().find_map(|it| it.read().keys.get(key).cloned());
         let kept = match in_tail {
             Some(kept) => Some(KeptAnswer::clone(&kept)),
-            None => {
+            None => or_damaged("keys", key.as_bytes(), || {
                 let row = view.table(KEYS)?.get(key.as_bytes()).map_err(unreadable)?;
                 let decode = |value: &[u8]| decode_kept(key.as_bytes(), value);
                 let kept = row.map(|value| decode(value.value())).transpose();
-                kept.map_err(|it| it.at("keys", key.as_bytes()))?.map(|(_, kept)| kept)
-            }
+                Ok(kept.map_err(|it| it.at("keys", key.as_bytes()))?.map(|(_, kept)| kept))
+            })?,
         };
         let now = self.age.now(now);
         let age_max = self.site.options.idempotency_age_max;
@@ -119,7 +115,9 @@ impl ReadStore for RedbReader {
         out: &mut dyn Write,
         made_at: TimestampMs,
     ) -> Result<BackupSummary, BackupError> {
-        copy(self.tail.view()?, &self.store_id, made_at, out)
+        let view = self.tail.view()?;
+        let copied = || Ok(copy(view, &self.store_id, made_at, out));
+        or_damaged("tables", &[], copied)?
     }
 
     fn scratch(&self) -> std::io::Result<File> {
@@ -152,6 +150,17 @@ impl ReadStore for RedbReader {
     fn store_id(&self) -> &str {
         &self.store_id
     }
+}
+
+/// The operations after seq `after`, at most some more than `limit`.
+fn feed(view: &View, after: u64, limit: usize) -> Result<FeedPage, StoreError> {
+    let mut operations = Vec::new();
+    walk_feed(view, after, &mut |mut more| {
+        operations.append(&mut more);
+        operations.len() < limit
+    })?;
+    let page = FeedPage { operations, first_held: first_held(view)?, as_of_seq: view.as_of_seq };
+    in_a_row(page, after, limit)
 }
 
 /// The first seq that the feed holds; one above the last if it holds none.

@@ -76,7 +76,9 @@ impl RedbWriter {
         self.tail.replace_tables(tables.clone(), snapshot, has_folded);
         self.tables_trouble = file.trouble;
         let (tail, site, age) = (self.tail.clone(), self.site.clone(), self.age.clone());
-        self.folder.restart(FoldWork { tables, tail, site, age }, mark).map_err(unreadable)?;
+        let trouble = self.tables_trouble.clone();
+        let work = FoldWork { tables, trouble, tail, site, age };
+        self.folder.restart(work, mark).map_err(unreadable)?;
         if let Some(generation) = self.tail.folding() {
             self.folder.begin(generation);
         }

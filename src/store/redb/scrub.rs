@@ -6,7 +6,6 @@
 //! Keys must rise, so that a damaged page cannot lead the walk in a circle.
 
 use std::ops::Bound;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use redb::{ReadableTableMetadata as _, TableDefinition, TableHandle as _};
 
@@ -21,7 +20,7 @@ use super::schema::{
     META, OF_TABLES, RECORDS, RUNS, SnapshotTable, TIMELINE, TIMELINE_KEY, parse_counts_key,
     parse_index_value, parse_tally_key, pipeline_prefix, seq_of, status_prefix, with_seq,
 };
-use super::snapshot::Snapshot;
+use super::snapshot::{Snapshot, or_damaged};
 use super::tail::unreadable;
 use crate::model::{JobRecord, PipelineName};
 use crate::store::{ScrubPlace, ScrubStep, StoreError};
@@ -76,11 +75,7 @@ const STEP_BYTES_MAX: usize = 1 << 20;
 /// and the next step goes on behind it.
 pub fn step(snapshot: &Snapshot, place: &ScrubPlace, rows_max: usize) -> ScrubStep {
     let mut step = ScrubStep::default();
-    let reading = AssertUnwindSafe(|| read(snapshot, place, rows_max, &mut step));
-    // redb cuts a page by what the page says, and panics if that cannot be.
-    let done = catch_unwind(reading).unwrap_or_else(|_| {
-        Err(Broken("a page of this table is damaged".to_owned()).at("tables", &[]))
-    });
+    let done = or_damaged("tables", &[], || read(snapshot, place, rows_max, &mut step));
     if let Err(problem) = done {
         step.problems.push(problem.to_string());
         step.next = after(snapshot, place.table);

@@ -99,11 +99,7 @@ impl Snapshot {
     /// As for [`slot`](Self::slot).
     pub fn record(&self, job_id: &JobId) -> Result<Option<Arc<JobRecord>>, StoreError> {
         let look = || self.slot(job_id)?.map(|slot| self.record_at(slot, job_id)).transpose();
-        // redb cuts a page by what the page says, and panics if that cannot be.
-        catch_unwind(AssertUnwindSafe(look)).unwrap_or_else(|_| {
-            let what = "a page on the way to it is damaged".to_owned();
-            Err(Broken(what).at("records", job_id.as_str().as_bytes()))
-        })
+        or_damaged("records", job_id.as_str().as_bytes(), look)
     }
 
     /// The record of the job that a run says stands at `slot`.
@@ -136,6 +132,20 @@ impl Snapshot {
         let decoded = decode_job(&key, value.value()).map_err(|it| it.at("records", name))?;
         Ok((decoded.0, Arc::new(decoded.1)))
     }
+}
+
+/// What `look` finds, where redb panics if a page on the way there is blank, or says what cannot be.
+///
+/// # Errors
+/// Those of `look`; for a panic `CorruptRecord` of the key in the table.
+pub fn or_damaged<T>(
+    table: &'static str,
+    key: &[u8],
+    look: impl FnOnce() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(look)).unwrap_or_else(|_| {
+        Err(Broken("a page on the way to it is damaged".to_owned()).at(table, key))
+    })
 }
 
 /// A table of a transaction.

@@ -18,7 +18,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Wea
 
 use redb::{Database, TableDefinition};
 
-pub use generation::{Appendix, Content, Generation, Held, Publication};
+pub use generation::{Appendix, Content, Generation, Held, JOB_BYTES, Publication};
 pub use index::Row;
 pub use tallies::{Minutes, Tallies};
 

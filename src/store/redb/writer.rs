@@ -9,7 +9,7 @@ use super::disk::Trouble;
 use super::folder::Folder;
 use super::journal::Journal;
 use super::site::Site;
-use super::tail::{Appendix, Publication, Tail, unreadable};
+use super::tail::{Appendix, JOB_BYTES, Publication, Tail, unreadable};
 use crate::model::{Request, TimestampMs};
 use crate::store::batch::{Decided, Ground, decide};
 use crate::store::{AppendError, Appended, ReopenError, Reopened, StoreError, Upkeep, WriteStore};
@@ -203,8 +203,10 @@ impl RedbWriter {
     /// active one has no room for the batch, and waits for the last fold if that still goes on.
     fn make_room(&mut self, decided: &Decided) -> Result<(), StoreError> {
         let (jobs, bytes) = self.tail.active_size();
+        // As if the generation had none of them yet.
+        let weight_bytes = decided.weight_bytes() + decided.jobs.len() * JOB_BYTES;
         let is_room = jobs + decided.jobs.len() <= self.site.options.tail_jobs_max
-            && bytes + decided.weight_bytes() <= self.site.options.tail_bytes_max;
+            && bytes + weight_bytes <= self.site.options.tail_bytes_max;
         if is_room || bytes == 0 {
             return Ok(());
         }

@@ -5,6 +5,8 @@ use super::*;
 std::thread_local! {
     /// For a control: what is refused at the release of a hold is noted nowhere.
     pub static RELEASE_NOTES_NOTHING: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    /// For controls: a disk that is opened believes what it reads.
+    pub static BELIEVES_BLOCKS: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
 fn content(backend: &dyn StorageBackend) -> Vec<u8> {
@@ -15,7 +17,8 @@ fn content(backend: &dyn StorageBackend) -> Vec<u8> {
 
 fn holding(file: Backend) -> (Disk, Arc<Hold>) {
     let trouble = Trouble::new(Arc::new(|| ()));
-    Disk::holding(file, DiskCounters::default(), trouble, Locks::Taken).unwrap()
+    let (disk, hold) = Disk::holding(file, DiskCounters::default(), trouble, Locks::Taken).unwrap();
+    (disk.verifying().unwrap(), hold)
 }
 
 /// Plays the same operations on a held disk and on a plain one.
@@ -58,4 +61,33 @@ proptest::proptest! {
     ) {
         play(&operations);
     }
+}
+
+#[test]
+fn a_block_that_the_file_changes_by_itself_reads_as_a_blank_one() {
+    let file = Arc::new(InMemoryBackend::new());
+    file.set_len(3 * 4096).unwrap();
+    let (disk, hold) = holding(file.clone());
+    let read = |at: u64| {
+        let mut page = [0; 4096];
+        disk.read(at * 4096, &mut page).unwrap();
+        page
+    };
+    // Held back, let through, and written since.
+    disk.write(0, &[7; 2 * 4096]).unwrap();
+    assert_eq!((read(0), read(1), read(2)), ([7; 4096], [7; 4096], [0; 4096]));
+    hold.release().unwrap();
+    assert_eq!((read(0), read(1), read(2)), ([7; 4096], [7; 4096], [0; 4096]));
+    disk.write(4096, &[8; 4096]).unwrap();
+    assert_eq!(read(1), [8; 4096]);
+    for at in 0..3 {
+        file.write(at * 4096 + 9, &[1]).unwrap();
+        assert_eq!(read(at), [0xff; 4096], "{at}");
+    }
+    // It is as it was again; and what is new is not compared with what was.
+    file.write(9, &[7]).unwrap();
+    assert_eq!(read(0), [7; 4096]);
+    disk.set_len(4096).unwrap();
+    disk.set_len(3 * 4096).unwrap();
+    assert_eq!((read(0), read(1), read(2)), ([7; 4096], [0; 4096], [0; 4096]));
 }

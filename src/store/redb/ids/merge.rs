@@ -97,7 +97,8 @@ impl Merges {
     /// that there are then; one without an id is none.
     ///
     /// A merge that meets a damaged block, or another number of ids than was noted, is given up,
-    /// and the fold goes on: its sources stay, and answer for all ids but those of the block.
+    /// and the fold goes on: its sources stay, and answer for all ids but those of the block. (One
+    /// that the disk changed under the running store ends the fold.)
     ///
     /// # Errors
     /// [`StoreError`] as for every write.

@@ -65,7 +65,7 @@ pub struct Publication {
 /// What a job costs beside its id and its record, in bytes: its places among the records, among the
 /// ids, in the index and in two streams of it, where as many dead rows may stand; and the counters
 /// of two `Arc`s. Vectors and maps that grow by doubling are three quarters full on the mean.
-const JOB_BYTES: usize = {
+pub const JOB_BYTES: usize = {
     let places = size_of::<(JobId, Held)>() + size_of::<JobId>() + Index::JOB_BYTES;
     places * 4 / 3 + 4 * size_of::<usize>()
 };
