@@ -18,7 +18,7 @@ use super::queue::{Batch, Fatal, Next, Phase, Queue};
 use super::stats::BatchStats;
 use super::ticket::{Outcome, Ticket, Tickets};
 use crate::model::{Ack, Answer, Clock, RejectionCode, Request};
-use crate::store::{AppendError, Appended, StoreError, Upkeep, WriteStore};
+use crate::store::{AppendError, Appended, StoreError, Upkeep, WriteStore, panic_text};
 use crate::telemetry::batch_log::{BatchLine, BatchLog};
 use crate::telemetry::{DISK_FULL, DISK_HAS_ROOM, DRAINED, STORE_FAILED};
 
@@ -256,11 +256,8 @@ fn rejection_code(answer: &Answer) -> &'static str {
 /// Runs one call of the store; a panic in it is a failure of the store.
 fn guarded<T>(call: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
     // What a panic left half done is not used again: every caller latches.
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<&str>().copied();
-        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        Err(StoreError::Panicked(text.unwrap_or("no message").to_owned()))
-    })
+    catch_unwind(AssertUnwindSafe(call))
+        .unwrap_or_else(|panic| Err(StoreError::Panicked(panic_text(panic.as_ref()).to_owned())))
 }
 
 fn drained(queue: &Queue, drains: Vec<Ticket<Drained>>, durable_seq: u64) {

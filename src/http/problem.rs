@@ -16,7 +16,7 @@ use axum::response::IntoResponse;
 use crate::api::{AnswerBody, OutcomeBody, PROBLEM_MEDIA_TYPE, ProblemCode};
 use crate::model::{Answer, Clock};
 use crate::service::SubmitError;
-use crate::store::StoreError;
+use crate::store::{StoreError, panic_text};
 use crate::telemetry;
 use crate::telemetry::pressure::Limiter;
 
@@ -194,8 +194,7 @@ pub(super) fn write_panicked(panic: Box<dyn Any + Send>) -> axum::response::Resp
 }
 
 fn log_panic(panic: &(dyn Any + Send)) {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    let text = panic_text(panic);
     tracing::error!(event = telemetry::HANDLER_PANICKED, panic = text, "A handler panicked");
 }
 

@@ -14,6 +14,7 @@ mod conformance;
 pub mod memory;
 pub mod redb;
 
+use std::any::Any;
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
@@ -361,6 +362,12 @@ pub enum StoreError {
     /// A record that is not what was written.
     #[error("corrupt record in {table}, key {key:?}: {what}")]
     CorruptRecord { table: &'static str, key: String, what: String },
+}
+
+/// What a panic said.
+pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
 
 /// Why a batch may not be acknowledged.

@@ -11,7 +11,8 @@
 //!                  -> anything else, or a part of it: hyper
 //! ```
 //!
-//! What a connection holds here is bounded by the buffers below, and not counted.
+//! What a connection holds here is bounded and not counted: at most [`READ_BYTES`], and answers that
+//! end with the one that passes [`ANSWERS_BYTES`].
 
 mod answer;
 mod head;
@@ -215,22 +216,22 @@ impl std::fmt::Debug for Waiting {
 
 /// Answers a `GET`; false if the answer is so long that it must be counted.
 fn get(gate: &Gate, job_id: &str, json: &mut Vec<u8>, answers: &mut Answers) -> bool {
+    let read = catch_unwind(AssertUnwindSafe(|| jobs::read_into(gate, job_id, json)));
+    let is_counted = matches!(read, Ok(Ok(_))) && json.len() as u64 >= COUNTED_FROM_BYTES;
+    if !is_counted {
+        gate.meter().count_request();
+        match read {
+            Ok(Ok(tag)) => {
+                gate.meter().count(StatusCode::OK);
+                answers.push_job(&tag, json);
+            }
+            Ok(Err(problem)) => push(gate, answers, problem.into_response()),
+            Err(panic) => push(gate, answers, problem::read_panicked(panic)),
+        }
+    }
     json.clear();
     json.shrink_to(KEPT_BYTES);
-    let read = catch_unwind(AssertUnwindSafe(|| jobs::read_into(gate, job_id, json)));
-    if matches!(read, Ok(Ok(_))) && json.len() as u64 >= COUNTED_FROM_BYTES {
-        return false;
-    }
-    gate.meter().count_request();
-    match read {
-        Ok(Ok(tag)) => {
-            gate.meter().count(StatusCode::OK);
-            answers.push_job(&tag, json);
-        }
-        Ok(Err(problem)) => push(gate, answers, problem.into_response()),
-        Err(panic) => push(gate, answers, problem::read_panicked(panic)),
-    }
-    true
+    !is_counted
 }
 
 fn push(gate: &Gate, answers: &mut Answers, response: Response) {

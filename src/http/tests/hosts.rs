@@ -7,7 +7,7 @@ use crate::http::Hosts;
 
 const UPDATE: &str = r#"{"status":"queued"}"#;
 
-/// Both ways to a job: past the router, and through it, which a query leads to.
+/// A job, without a query and with one.
 const WAYS: [&str; 2] = ["/v1/jobs/a", "/v1/jobs/a?"];
 
 #[tokio::test]

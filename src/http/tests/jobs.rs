@@ -69,52 +69,6 @@ async fn ids_in_paths_are_decoded_and_checked() {
     }
 }
 
-/// A query, be it empty, takes a call through the router.
-#[tokio::test]
-async fn the_way_past_the_router_leads_to_the_same_answers() {
-    let server = Server::new();
-    let bodies = [r#"{"status":"queued","at":1764000000123}"#, r#"{"job_id":"b"}"#, "[]", ""];
-    for (body, job_id) in bodies.into_iter().flat_map(|body| [(body, "a"), (body, "..")]) {
-        let path = format!("/v1/jobs/{job_id}");
-        let direct = server.put(&path, body).await;
-        let routed = server.put(&format!("{path}?"), body).await;
-        let untold = |answer: &Answered| answer.text.replace("_seq\":1", "_seq\":2");
-        assert_eq!((direct.status, untold(&direct)), (routed.status, untold(&routed)));
-        assert_eq!(headers(&direct), headers(&routed));
-        let direct = server.get(&path).await;
-        let routed = server.get(&format!("{path}?")).await;
-        assert_eq!((direct.status, &direct.text), (routed.status, &routed.text));
-        assert_eq!(headers(&direct), headers(&routed));
-    }
-    let long = "j".repeat(257);
-    for (job_id, given) in [
-        ("a", ("if-none-match", "*")),
-        ("a", ("if-none-match", "\"1-0\"")),
-        ("a+b", ("accept", "text/csv")),
-        (&long, ("accept", "*/*")),
-    ] {
-        let path = format!("/v1/jobs/{job_id}");
-        let direct = server.call(Method::GET, &path, &[given], "").await;
-        let routed = server.call(Method::GET, &format!("{path}?"), &[given], "").await;
-        assert_eq!((direct.status, &direct.text), (routed.status, &routed.text));
-        assert_eq!(headers(&direct), headers(&routed));
-    }
-    server.gate.begin_drain();
-    for (media, body) in [("application/json", r#"{"status":"queued"}"#), ("text/plain", "x")] {
-        let given = [("content-type", media)];
-        let direct = server.call(Method::PUT, "/v1/jobs/a", &given, body).await;
-        let routed = server.call(Method::PUT, "/v1/jobs/a?", &given, body).await;
-        assert_eq!((direct.status, &direct.text), (routed.status, &routed.text));
-    }
-}
-
-/// All but the length, which the router adds and hyper would add.
-fn headers(answer: &Answered) -> HeaderMap {
-    let mut headers = answer.headers.clone();
-    headers.remove("content-length");
-    headers
-}
-
 #[tokio::test]
 async fn a_put_says_what_became_of_its_one_update() {
     let server = Server::new();

@@ -53,7 +53,7 @@ async fn a_plain_call_is_answered_as_by_hyper() {
     // From here on every seq has two digits, so that answers are of one length.
     running.server.post("", LINES, lines(10)).await.json(200);
     let (mut plain, mut hyper) = (running.connect().await, running.connect().await);
-    let error = format!(r#"{{"status":"error","error":"{}"}}"#, "\u{e9}\\n\\u0000".repeat(999));
+    let error = format!(r#"{{"status":"error","error":"{}"}}"#, "\u{e9}\\n\\u0000".repeat(600));
     for (job_id, body, status) in [
         ("a", r#"{"status":"queued","at":1764000000123}"#, 200),
         ("a", r#"{"status":"processing","at":1764000000122,"labels":{"x":"y"}}"#, 200),
@@ -81,6 +81,7 @@ async fn a_plain_call_is_answered_as_by_hyper() {
         let other = hyper.ask(&get(job_id, BY_HYPER)).await;
         assert_eq!(lasting(&answer), lasting(&other), "{job_id}");
     }
+    assert_eq!(handed_over(&running), 1, "the other one");
     let stats = running.server.get("/v1/stats").await.json(200);
     let http = &stats["http"];
     // Both ways count, and the question itself has no answer yet.

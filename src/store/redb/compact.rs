@@ -23,8 +23,8 @@ use crate::store::{Compacted, OpenError, OpenHooks, StoreOptions};
 /// Reads both files whole, as an open does, and writes at most about as much.
 ///
 /// # Errors
-/// [`OpenError`]: in use, damaged (nothing was changed), or refused by the system; the store holds
-/// what it held.
+/// [`OpenError`]: in use, damaged (if that is found before, nothing was changed), or refused by the
+/// system; the store holds what it held.
 pub fn compact(directory: &Path) -> Result<Option<[Compacted; 2]>, OpenError> {
     let options = StoreOptions { directory: directory.to_owned(), ..StoreOptions::default() };
     compact_on(options, Arc::new(Files))
@@ -60,11 +60,11 @@ fn compact_file(site: &Site, place: usize, file: StoreFile) -> Result<Compacted,
     let StoreFile { mut db, hold, .. } = file;
     let before_bytes = length_bytes();
     hold.release().map_err(|error| failed(&path, error))?;
-    let compacted = or_damaged("pages", &[], || {
+    // With the end of the file, which may meet the same page.
+    let compacted = or_damaged("pages", &[], move || {
         while db.compact().map_err(unreadable)? {}
-        Ok(())
+        db.close().map_err(unreadable)
     });
     compacted.map_err(|error| closed(&path, error))?;
-    db.close().map_err(|error| failed(&path, error))?;
     Ok(Compacted { before_bytes, after_bytes: length_bytes() })
 }

@@ -200,6 +200,14 @@ fn run(generations: &Receiver<Arc<Generation>>, work: &FoldWork, shared: &Shared
     for generation in generations {
         let begin = Instant::now();
         let folded = or_damaged("tables", &[], || work.fold(&generation, &mut merges));
+        // It is the tables that failed, not an update.
+        let folded = folded.map_err(|error| match error {
+            full @ StoreError::Full(_) => full,
+            error => StoreError::Failed(error.to_string()),
+        });
+        if let Err(error) = &folded {
+            work.trouble.note(error.clone());
+        }
         let fold_ms = begin.elapsed().as_secs_f64() * 1000.0;
         let is_failed = folded.is_err();
         let mut state = shared.lock();
@@ -210,10 +218,7 @@ fn run(generations: &Receiver<Arc<Generation>>, work: &FoldWork, shared: &Shared
                 state.fold_ms_last = fold_ms;
                 state.fold_ms_max = state.fold_ms_max.max(fold_ms);
             }
-            Err(error) => {
-                work.trouble.note(error.clone());
-                state.failure = Some(error);
-            }
+            Err(error) => state.failure = Some(error),
         }
         state.is_busy = false;
         drop(state);

@@ -15,7 +15,7 @@ use super::ids::{Runs, find, open_run};
 use super::schema::{FILTERS, RECORDS, RUNS, SnapshotTable};
 use super::tail::unreadable;
 use crate::model::{JobId, JobRecord};
-use crate::store::StoreError;
+use crate::store::{StoreError, panic_text};
 
 /// The tables as one fold left them.
 pub struct Snapshot {
@@ -143,8 +143,9 @@ pub fn or_damaged<T>(
     key: &[u8],
     look: impl FnOnce() -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    catch_unwind(AssertUnwindSafe(look)).unwrap_or_else(|_| {
-        Err(Broken("a page on the way to it is damaged".to_owned()).at(table, key))
+    catch_unwind(AssertUnwindSafe(look)).unwrap_or_else(|panic| {
+        let text = panic_text(panic.as_ref());
+        Err(Broken(format!("a page on the way to it is damaged: {text}")).at(table, key))
     })
 }
 

@@ -17,7 +17,8 @@ use std::sync::{Mutex, PoisonError, RwLock};
 /// redb's smallest page, which is also what it aligns the others to.
 pub const BLOCK_BYTES: usize = 4096;
 /// What a changed block reads as. No page of redb is of this type; and where redb does not look at
-/// the type, as in joining two pages, 65,535 rows do not fit, and it panics.
+/// the type, as in joining two pages, the 65,535 rows of which it then reads end at 4 GiB, and it
+/// panics. (All our keys and values are of variable length, so that these ends are looked up.)
 const BLANK: u8 = 0xff;
 /// No sum: nothing is known of the block.
 const UNKNOWN: u32 = 0;

@@ -5,13 +5,13 @@
 use std::sync::Arc;
 
 use super::machine::{Bytes, Machine, Random};
-use super::power::{Home, Script, first_seed};
+use super::power::{Home, Script, first_seed, settle};
 use super::*;
 use crate::model::{JobFilter, JobRecord, Order, PageQuery, Resolution, TimelineQuery};
 use crate::store::redb::codec::tests::IGNORES_CHECKSUMS;
 use crate::store::redb::disk::tests::BELIEVES_BLOCKS;
 use crate::store::redb::open::open_on;
-use crate::store::{ScrubPlace, StoreError, memory};
+use crate::store::{AppendError, ScrubPlace, StoreError, memory};
 
 const JOBS: u64 = 800;
 const TABLES_FILE: usize = 1;
@@ -325,4 +325,37 @@ fn without_the_sums_of_blocks_a_fold_writes_a_turned_byte_on() {
     let came = fold_over_turned_bytes();
     BELIEVES_BLOCKS.set(false);
     assert!(!came.wrong.is_empty(), "{} refused", came.refused);
+}
+
+/// A fold that meets such a byte while the store is at work: it is the tables that fail, so nothing
+/// is taken until they were opened again, and nobody hears that his update was at fault.
+#[test]
+fn a_fold_that_meets_a_turned_byte_stops_writes_until_the_tables_are_whole_again() {
+    let (lived, mut random, mut met) = (Lived::new(), Random(first_seed()), 0);
+    let batch = |status| {
+        let update = |number| Update::status(name(number).as_str(), status).unwrap();
+        [Request::new((0..JOBS).filter(|number| number % 4 == 1).map(update).collect())]
+    };
+    while met < 5 {
+        let ((mut write, read), machine) = lived.open();
+        write.append(&batch("completed"), TimestampMs(NOW)).unwrap();
+        let offset = random.below(machine.length(TABLES_FILE) as u64) as usize;
+        machine.flip(TABLES_FILE, offset, 1);
+        write.maintain(Duration::ZERO).unwrap();
+        // Long enough for a fold to be due.
+        let _ = write.maintain(Duration::from_secs(86_400));
+        settle(&*read);
+        let Err(error) = write.append(&batch("queued"), TimestampMs(NOW)) else { continue };
+        assert!(matches!(error, AppendError::NotWritten(StoreError::Failed(_))), "{error:?}");
+        met += 1;
+        if let Err(error) = write.reopen() {
+            assert!(!error.may_restart_help, "{error:?}");
+        }
+        machine.flip(TABLES_FILE, offset, 1);
+        write.reopen().unwrap();
+        settle(&*read);
+        write.append(&batch("queued"), TimestampMs(NOW)).unwrap();
+        let report = read.check().unwrap();
+        assert!(report.is_clean() && report.jobs == JOBS, "{report:?}");
+    }
 }
