@@ -347,12 +347,13 @@ fn a_fold_that_meets_a_turned_byte_stops_writes_until_the_tables_are_whole_again
         settle(&*read);
         let Err(error) = write.append(&batch("queued"), TimestampMs(NOW)) else { continue };
         assert!(matches!(error, AppendError::NotWritten(StoreError::Failed(_))), "{error:?}");
-        met += 1;
+        // If nothing uses the byte, the page is whole when it is verified again.
         if let Err(error) = write.reopen() {
+            met += 1;
             assert!(!error.may_restart_help, "{error:?}");
+            machine.flip(TABLES_FILE, offset, 1);
+            write.reopen().unwrap();
         }
-        machine.flip(TABLES_FILE, offset, 1);
-        write.reopen().unwrap();
         settle(&*read);
         write.append(&batch("queued"), TimestampMs(NOW)).unwrap();
         let report = read.check().unwrap();
