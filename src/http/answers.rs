@@ -16,8 +16,8 @@ use super::gate::Gate;
 use super::problem::Problem;
 use crate::api::ProblemCode;
 
-/// Shorter answers are not counted: there is at most one for each connection, or of plain calls some
-/// that are about as long together.
+/// Shorter answers are not counted: there is at most one for each connection, or of plain calls
+/// some that are about as long together.
 pub(super) const COUNTED_FROM_BYTES: u64 = 64 << 10;
 
 /// Counts `response` until it has gone out, if it is long.

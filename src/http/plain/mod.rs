@@ -3,16 +3,16 @@
 //! They are nearly all of the traffic, and of each hyper makes a map of headers, a body, a response
 //! and futures, and the router looks for its handler; together that costs more than finding the
 //! job. So a connection begins here. With its first bytes that are not surely one whole plain call
-//! it goes over to hyper for good, bytes included: all that is unusual, comes in pieces, is long, or
-//! is refused for its form has one way only.
+//! it goes over to hyper for good, bytes included: all that is unusual, comes in pieces, is long,
+//! or is refused for its form has one way only.
 //!
 //! ```text
 //! accepted -> read -> plain: answered -> read ...
 //!                  -> anything else, or a part of it: hyper
 //! ```
 //!
-//! What a connection holds here is bounded and not counted: at most [`READ_BYTES`], and answers that
-//! end with the one that passes [`ANSWERS_BYTES`].
+//! What a connection holds here is bounded and not counted: at most [`READ_BYTES`], and answers
+//! that end with the one that passes [`ANSWERS_BYTES`].
 
 mod answer;
 mod head;

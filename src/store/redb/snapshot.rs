@@ -134,7 +134,8 @@ impl Snapshot {
     }
 }
 
-/// What `look` finds, where redb panics if a page on the way there is blank, or says what cannot be.
+/// What `look` finds, where redb panics if a page on the way there is blank, or says what cannot
+/// be.
 ///
 /// # Errors
 /// Those of `look`; for a panic `CorruptRecord` of the key in the table.
