@@ -45,17 +45,23 @@ impl Repeated {
         http.try_send(call).unwrap()
     }
 
-    /// Sends it and hangs up before the answer.
-    fn send_and_hang_up(&self, server: &Server) {
+    /// Sends it, and hangs up without a look at the answer once it has counted as the update
+    /// `last_seq`: who hangs up sooner may not have been heard.
+    fn send_and_hang_up(&self, server: &Server, last_seq: u64) {
         let mut stream = TcpStream::connect(server.address()).unwrap();
         let Self { method, path, body, key } = self;
         write!(
             stream,
-            "{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
              Idempotency-Key: {key}\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         )
         .unwrap();
+        // A call that was refused would let this wait for ever.
+        eventually("the call has counted", || {
+            let counts = server.http.get("/v1/counts").ok();
+            (counts["as_of_seq"] == last_seq).then_some(())
+        });
     }
 }
 
@@ -67,9 +73,10 @@ fn a_write_repeated_at_will_counts_once_and_is_answered_alike() {
     let mut last_seq = 1;
     let mut answers = Vec::new();
     for write in &WRITES {
-        write.send_and_hang_up(&server);
-        let replies = at_once(&server.url, write);
         last_seq += 1;
+        write.send_and_hang_up(&server, last_seq);
+        let replies = at_once(&server.url, write);
+        assert_eq!(fresh(&replies), 0, "all of them repeat the call that nobody heard of");
         answers.push(judged(&replies, last_seq).unwrap_or_else(|wrong| panic!("{wrong}")));
     }
     let applied = |server: &Server| server.http.get("/v1/stats").ok()["updates"]["applied"].clone();
@@ -99,11 +106,16 @@ fn judged(replies: &[Reply], last_seq: u64) -> Result<Value, String> {
     if let Some(other) = replies.iter().find(|it| (it.status, it.json()) != (200, first.clone())) {
         return Err(format!("{first} and {} are two answers", other.text));
     }
-    let fresh = replies.iter().filter(|it| it.header("idempotent-replayed") != "true").count();
+    let fresh = fresh(replies);
     if fresh > 1 {
         return Err(format!("{fresh} of the repeats were taken for a first call"));
     }
     Ok(first)
+}
+
+/// So many were answered as a first call is.
+fn fresh(replies: &[Reply]) -> usize {
+    replies.iter().filter(|it| it.header("idempotent-replayed") != "true").count()
 }
 
 /// The control: what is sent again under another key counts again, and is found out.
@@ -113,6 +125,7 @@ fn a_write_repeated_under_another_key_is_found_to_count_twice() {
     let server = site.start();
     let under = |key| Repeated { method: Method::POST, key, ..WRITES[0] }.send(&server.http);
     let (first, same, other) = (under("one"), under("one"), under("other"));
+    assert_eq!([&first, &same].map(|it| fresh(std::slice::from_ref(it))), [1, 0]);
     assert!(judged(&[first, same], 1).is_ok());
     let wrong = judged(&[under("one"), other], 1).unwrap_err();
     assert!(wrong.contains("two answers"), "{wrong}");
