@@ -259,3 +259,50 @@ fn a_pipeline_more_than_may_be_is_too_many() {
     assert_eq!((report("c", "two").status, report("d", "three").status), (200, 200));
     assert_eq!(server.http.get("/v1/counts").ok()["total"], 4);
 }
+
+/// The same for words of statuses, of which only those count that some job has.
+#[test]
+fn a_status_more_than_may_be_is_too_many() {
+    let site = Site::new(&["--statuses-max=2"]);
+    let server = site.start();
+    let report = |job_id: &str, status: &str| {
+        let update = json!({"job_id": job_id, "status": status});
+        server.http.post("/v1/updates", &update.to_string())
+    };
+    assert_eq!((report("a", "one").status, report("a", "two").status), (200, 200));
+    assert_eq!(report("b", "three").status, 200, "no job is at the first any more");
+    let refused = problem(&report("c", "four"), 422, "all_rejected");
+    assert_eq!(refused["errors"][0]["code"], "too_many_statuses", "{refused}");
+    assert!(refused["errors"][0]["detail"].as_str().unwrap().contains("2 status words"));
+    let put = |job_id: &str| server.http.put(job_id, "", r#"{"status":"four"}"#).unwrap();
+    problem(&put("c"), 422, "too_many_statuses");
+    assert_eq!(server.http.get("/v1/jobs/c").status, 404);
+    // The control: those that are there are taken, and one that is freed makes room.
+    assert_eq!((report("d", "two").status, report("b", "two").status), (200, 200));
+    assert_eq!(put("c").status, 200);
+    assert_eq!(server.http.get("/v1/counts").ok()["by_status"], json!({"two": 3, "four": 1}));
+}
+
+/// What is valid is three levels deep at most; that is taken, and nothing below it.
+#[test]
+fn the_deepest_valid_body_is_taken_and_one_level_more_is_refused() {
+    let site = Site::new(&[]);
+    let server = site.start();
+    let update = json!({"job_id": "a", "status": "queued", "labels": {"a": "b"}});
+    let mut deeper = update.clone();
+    deeper["labels"]["a"] = json!({"b": "c"});
+    let post = |body: Value| server.http.post("/v1/updates", &body.to_string());
+    assert_eq!(post(json!([update])).ok()["applied"], 1);
+    problem(&post(json!([deeper])), 422, "all_rejected");
+    problem(&post(json!([[update]])), 422, "all_rejected");
+    let put = |update: &Value| {
+        let fields = json!({"status": "queued", "labels": update["labels"]});
+        server.http.put("a", "", &fields.to_string()).unwrap()
+    };
+    assert_eq!(put(&update).ok()["applied"], 1);
+    problem(&put(&deeper), 422, "invalid_labels");
+    let look_up = |ids: Value| server.http.post("/v1/lookup", &json!({"job_ids": ids}).to_string());
+    assert_eq!(look_up(json!(["a"])).ok()["found"].as_array().unwrap().len(), 1);
+    problem(&look_up(json!([["a"]])), 400, "invalid_body");
+    assert_eq!(server.http.get("/v1/counts").ok()["as_of_seq"], 2);
+}
