@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use redb::{Database, ReadableTable, TableDefinition};
+use serde_json::Value;
 
-use crate::server::{Site, jobslate};
+use crate::server::{Server, Site, eventually, jobslate};
 
 const JOBS: usize = 300;
 /// The job that is damaged.
@@ -33,7 +34,12 @@ fn stopped() -> Site {
 
 /// A site of its own for a copy of the data of `site`, damaged by `damage`.
 fn damaged(site: &Site, damage: impl FnOnce(&Path)) -> Site {
-    let copy = Site::new(&[]);
+    damaged_with(&[], site, damage)
+}
+
+/// The same for servers with `flags`.
+fn damaged_with(flags: &[&str], site: &Site, damage: impl FnOnce(&Path)) -> Site {
+    let copy = Site::new(flags);
     std::fs::create_dir(copy.data()).unwrap();
     for (file, bytes) in files(&site.data()) {
         std::fs::write(copy.data().join(file), bytes).unwrap();
@@ -181,4 +187,49 @@ fn a_store_whose_rows_contradict_each_other_makes_check_end_with_1_on_line_and_o
         assert!(server.stop().success());
         says(&check_offline(&copy));
     }
+}
+
+fn scrub(server: &Server) -> Value {
+    server.http.get("/v1/stats").ok()["scrub"].clone()
+}
+
+/// What the statistics say of the scrub after its first round.
+fn scrubbed(server: &Server) -> Value {
+    eventually("all that is stored was read", || {
+        let scrub = scrub(server);
+        (scrub["rounds"].as_u64() >= Some(1)).then_some(scrub)
+    })
+}
+
+#[test]
+fn the_scrub_of_a_running_server_finds_what_its_start_does_not() {
+    let site = stopped();
+    let scrubbing = ["--scrub-interval=1s"];
+    let bad = damaged_with(&scrubbing, &site, turn_bit_of_record);
+    let server = bad.start();
+    let totals = scrubbed(&server);
+    assert!(totals["problems"].as_u64() >= Some(1), "{totals}");
+    assert_eq!(totals["scheduled"], true);
+    let log = bad.log();
+    let line = log.lines().find(|line| line.contains("scrub_problem")).expect(&log);
+    assert!(line.contains("ERROR") && line.contains("records"), "{line}");
+    // It goes on.
+    assert_eq!(server.http.get(&format!("/v1/jobs/{}", name(7))).status, 200);
+    assert_eq!(server.http.put("next", "", r#"{"status":"queued"}"#).unwrap().status, 200);
+    assert!(server.stop().success());
+
+    // The controls: a whole store has none, and without an interval nobody looks.
+    let whole = damaged_with(&scrubbing, &site, |_| ());
+    let server = whole.start();
+    let totals = scrubbed(&server);
+    assert_eq!((&totals["problems"], &totals["percent"]), (&0.into(), &100.into()), "{totals}");
+    assert!(totals["rows"].as_u64() > Some(JOBS as u64), "{totals}");
+    assert!(server.stop().success());
+    let log = whole.log();
+    assert!(log.contains("scrub_done") && !log.contains("scrub_problem"), "{log}");
+    let unseen = damaged_with(&["--scrub-interval=0s"], &site, turn_bit_of_record);
+    let server = unseen.start();
+    let totals = scrub(&server);
+    assert_eq!((&totals["scheduled"], &totals["rounds"]), (&false.into(), &0.into()), "{totals}");
+    assert!(server.stop().success());
 }
