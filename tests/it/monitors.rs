@@ -1,8 +1,9 @@
 //! What monitors and operators of the old pipeline look for: log lines, and how a stop ends.
 
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use crate::server::{Site, eventually};
+use crate::server::{Server, Site, eventually};
 
 #[test]
 fn each_job_that_starts_running_is_logged_if_asked_for() {
@@ -45,23 +46,44 @@ fn connections_above_four_fifths_of_their_bound_give_one_warning() {
     assert!((1..5).contains(&lines), "{log}");
 }
 
-#[test]
-fn a_second_signal_ends_the_stop_at_once_and_says_so() {
-    use std::io::Write as _;
-    let site = Site::new(&["--drain-timeout=1h"]);
+/// The update of a call that holds the stop: all but the first byte of it is still to come.
+const HELD: &str = r#"{"job_id":"held","status":"queued"}"#;
+
+/// A server that has been asked to stop, and the call that it waits for.
+fn stopping(site: &Site) -> (Server, TcpStream) {
     let server = site.start();
-    // A body that never ends holds the stop.
     let mut open = TcpStream::connect(server.address()).unwrap();
     let head = "POST /v1/updates HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
-    write!(open, "{head}content-length: 100\r\n\r\n{{").unwrap();
+    write!(open, "{head}content-length: {}\r\n\r\n{{", HELD.len()).unwrap();
     eventually("the call is under way", || {
         let stats = server.http.get("/v1/stats").ok();
         (stats["http"]["in_flight"].as_u64() >= Some(2)).then_some(())
     });
     server.terminate();
     eventually("the stop begins", || site.log().contains("event=\"stopping\"").then_some(()));
+    (server, open)
+}
+
+#[test]
+fn a_second_signal_ends_the_stop_at_once_and_says_so() {
+    let site = Site::new(&["--drain-timeout=1h"]);
+    let (server, _open) = stopping(&site);
     server.terminate();
     let status = server.wait();
     assert_eq!(status.code(), Some(143), "{status}");
     assert!(site.log().contains("stop_broken_off"), "{}", site.log());
+}
+
+/// The control: with one signal the same stop waits for the call, and ends well.
+#[test]
+fn one_signal_waits_for_the_call_that_holds_the_stop() {
+    let site = Site::new(&["--drain-timeout=1h"]);
+    let (server, mut open) = stopping(&site);
+    open.write_all(&HELD.as_bytes()[1..]).unwrap();
+    let mut answer = String::new();
+    open.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(server.wait().code(), Some(0), "{}", site.log());
+    assert!(!site.log().contains("stop_broken_off"), "{}", site.log());
+    assert_eq!(site.start().http.get("/v1/jobs/held").ok()["status"], "queued");
 }
