@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 use serde_json::Value;
 
-use crate::server::{Site, eventually};
+use crate::server::{Server, Site, eventually};
 
 /// The command that serves `site`, allowed to open `files` files, by somebody who hides none.
 fn limited(site: &Site, files: u64) -> Command {
@@ -38,7 +38,8 @@ impl Holder {
         (&interim == b"HTTP/1.1 100 Continue\r\n\r\n").then_some(Self(stream))
     }
 
-    fn read_answer(&mut self) -> (u16, Value) {
+    /// The status and the body of an answer that says how long it is.
+    fn read_bytes(&mut self) -> (u16, Vec<u8>) {
         let mut bytes = Vec::new();
         loop {
             let mut byte = [0];
@@ -52,7 +53,12 @@ impl Holder {
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
         let mut body = vec![0; length.unwrap().parse().unwrap()];
         self.0.read_exact(&mut body).unwrap();
-        (head[9..12].parse().unwrap(), serde_json::from_slice(&body).unwrap())
+        (head[9..12].parse().unwrap(), body)
+    }
+
+    fn read_answer(&mut self) -> (u16, Value) {
+        let (status, body) = self.read_bytes();
+        (status, serde_json::from_slice(&body).unwrap())
     }
 
     fn finish(&mut self) -> (u16, Value) {
@@ -61,9 +67,32 @@ impl Holder {
     }
 
     fn ask(&mut self, line: &str) -> (u16, Value) {
-        write!(self.0, "{line} HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+        self.send(line);
         self.read_answer()
     }
+
+    /// The status and the bytes of a backup, which needs a file that was not open before.
+    fn back_up(&mut self) -> (u16, Vec<u8>) {
+        self.send("GET /v1/backup");
+        self.read_bytes()
+    }
+
+    fn send(&mut self, line: &str) {
+        write!(self.0, "{line} HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+    }
+}
+
+/// The least limit under which a process can open nothing more: the first number that no file has.
+fn first_free(server: &Server) -> u64 {
+    let files = format!("/proc/{}/fd", server.pid().as_raw_nonzero());
+    let is_free = |number: &u64| !std::path::Path::new(&format!("{files}/{number}")).is_symlink();
+    (0..).find(is_free).unwrap()
+}
+
+/// Lets the server have `files` files from now on. Nobody may raise the hard limit it inherits.
+fn set_limit(server: &Server, files: u64, maximum: Option<u64>) -> Rlimit {
+    let limit = Rlimit { current: Some(files), maximum };
+    prlimit(Some(server.pid()), Resource::Nofile, limit).unwrap()
 }
 
 #[test]
@@ -88,6 +117,17 @@ fn a_thousand_clients_take_no_file_of_the_store() {
         assert!(files + 64 <= 256, "{files} files are open, none are left for the store");
         (stats["fold"]["count"].as_u64() >= Some(1)).then_some(())
     });
+    let (status, backup) = one.back_up();
+    assert!(status == 200 && !backup.is_empty(), "{status} {}", backup.len());
+    // The control: with no file left, it says so.
+    let files = first_free(&server);
+    set_limit(&server, files, Some(256));
+    let (status, problem) = one.back_up();
+    set_limit(&server, 256, Some(256));
+    let problem: Value = serde_json::from_slice(&problem).unwrap();
+    assert_eq!((status, &problem["code"]), (503, &"storage_failed".into()), "{problem}");
+    assert!(site.log().contains("os error 24"), "{}", site.log());
+    assert_eq!(one.back_up().0, 200);
     for mut other in held {
         assert_eq!(other.finish().0, 200);
     }
@@ -113,12 +153,8 @@ fn a_limit_without_room_for_connections_is_refused_at_the_start() {
 fn a_server_without_files_waits_for_one_and_answers_then() {
     let site = Site::new(&[]);
     let server = site.start();
-    let pid = Some(server.pid());
     let files = server.http.get("/v1/stats").ok()["process"]["open_files"].as_u64().unwrap();
-    // The server inherits the hard limit, which nobody may raise.
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    let limit = |files| Rlimit { current: Some(files), maximum };
-    let before = prlimit(pid, Resource::Nofile, limit(files)).unwrap();
+    let before = set_limit(&server, files, getrlimit(Resource::Nofile).maximum);
     let mut waiting: Vec<TcpStream> = (0..8)
         .map(|_| {
             let mut stream = TcpStream::connect(server.address()).unwrap();
@@ -127,7 +163,7 @@ fn a_server_without_files_waits_for_one_and_answers_then() {
         })
         .collect();
     eventually("it says so", || site.log().contains("accept_failed").then_some(()));
-    prlimit(pid, Resource::Nofile, before).unwrap();
+    prlimit(Some(server.pid()), Resource::Nofile, before).unwrap();
     for stream in &mut waiting {
         let mut begin = [0; 15];
         stream.read_exact(&mut begin).unwrap();
