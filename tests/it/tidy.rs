@@ -371,6 +371,19 @@ fn a_long_line_is_reported() {
     assert_eq!(lines_fit(&snippet("src/a.rs", &"\u{e9}".repeat(100))).len(), 0);
 }
 
+/// A panic unwinds in every build, or that of a handler could not become a 500.
+fn profiles_unwind(cargo: &str) -> bool {
+    let cargo: toml::Table = cargo.parse().unwrap();
+    let profiles = cargo.get("profile").and_then(toml::Value::as_table);
+    profiles.into_iter().flatten().all(|(_, profile)| profile.get("panic").is_none())
+}
+
+#[test]
+fn no_profile_says_what_a_panic_does() {
+    assert!(profiles_unwind(include_str!("../../Cargo.toml")));
+    assert!(!profiles_unwind("[profile.dev]\n[profile.release]\npanic = \"abort\""));
+}
+
 fn snippet(path: &str, text: &str) -> SourceFile {
     SourceFile { path: path.to_owned(), text: text.to_owned() }
 }
