@@ -29,6 +29,11 @@ impl Reply {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
+    /// When to send it again; `None` if it does not say so in whole seconds.
+    pub fn retry_after_s(&self) -> Option<u32> {
+        self.header("retry-after").parse().ok()
+    }
+
     /// The answer's JSON, if it is a 200; else the test fails and shows it.
     #[track_caller]
     pub fn ok(&self) -> Value {

@@ -55,6 +55,7 @@ fn report_until_refused(http: &Http, client: usize, admitted_count: &AtomicUsize
             Ok(reply) => {
                 assert_eq!(reply.status, 503, "{}", reply.text);
                 assert_eq!(reply.json()["code"], "draining");
+                assert!(reply.retry_after_s() >= Some(1), "{reply:?}");
                 return admitted;
             }
             Err(_closed) => return admitted,
