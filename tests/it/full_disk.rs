@@ -3,14 +3,21 @@
 //!
 //! The disk is a small file system in memory, mounted for the server alone.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use crate::http::Reply;
+use crate::random::{Random, number_from_environment};
 use crate::server::{Server, Site, eventually, skip};
+use crate::walk::lost;
 
 const DISK_MIB: usize = 400;
+/// Lines about the first failure, and five tries ten seconds apart to open the store again. Three
+/// end the process if it is not for want of room.
+const TROUBLE_LINES: usize = 6;
 
 /// The command that serves `site` with its data on a disk of its own; `None` where the system
 /// allows nobody to mount one.
@@ -57,62 +64,106 @@ fn fill(path: &PathBuf, mib: usize) {
     }
 }
 
-fn updates(from: usize, count: usize) -> String {
+/// A job for each of `numbers`, on a line each.
+fn updates(numbers: Range<usize>) -> String {
     let error = "x".repeat(600);
     let line = |number| {
         format!("{{\"job_id\":\"job-{number}\",\"status\":\"error\",\"error\":\"{error}\"}}\n")
     };
-    (from..from + count).map(line).collect()
+    numbers.map(line).collect()
 }
 
-fn total(server: &Server) -> u64 {
+fn send(server: &Server, ack: &str, numbers: Range<usize>) -> Reply {
+    let path = format!("/v1/updates?ack={ack}");
+    server.http.post_as("application/x-ndjson", &path, &updates(numbers))
+}
+
+fn total(server: &Server) -> usize {
     let counts: Value = server.http.get("/v1/counts").json();
-    counts["total"].as_u64().unwrap()
+    counts["total"].as_u64().unwrap() as usize
 }
 
+/// Waits until the server says that it takes updates, or that its disk is full.
+fn wait_for(server: &Server, status: u16) {
+    eventually("the server sees it", || (server.http.get("/readyz").status == status).then_some(()))
+}
+
+/// `JOBSLATE_DISK_ROUNDS` says how often; after the first, with other numbers of updates. With more
+/// than one, the disk of the second stays full for longer than a disk that fails may.
 #[test]
 fn a_full_disk_refuses_updates_loses_none_and_takes_them_again_by_itself() {
-    let site = Site::new(&[]);
-    let Some(serve) = on_small_disk(&site) else {
-        skip("a full disk", "nobody may mount a file system here (unshare, mount)");
-        return;
-    };
-    let server = site.start_as(serve);
-    let lines = |ack: &str, body: &str| {
-        let path = format!("/v1/updates?ack={ack}");
-        server.http.post_as("application/x-ndjson", &path, body)
-    };
-    assert_eq!(lines("durable", &updates(0, 10)).status, 200);
+    let rounds = number_from_environment("JOBSLATE_DISK_ROUNDS", 1);
+    let mut random = Random::from_environment();
+    let mut accepted = 0;
+    for round in 0..rounds {
+        let (durable, queued) = match round {
+            0 => (10, 5_000),
+            _ => (1 + random.below(500), 3_000 + random.below(4_000)),
+        };
+        let site = Site::new(&[]);
+        let Some(serve) = on_small_disk(&site) else {
+            skip("a full disk", "nobody may mount a file system here (unshare, mount)");
+            return;
+        };
+        let server = site.start_as(serve);
+        let sent = send(&server, "durable", 0..durable);
+        assert_eq!((sent.status, sent.retry_after_s()), (200, None), "{}", sent.text);
+        fill_below_reserve(&site, &server, durable);
+        fill_under_write(&site, &server, durable..durable + queued, round == 1);
+        assert_all_there(&server, durable + queued);
+        assert!(server.stop().success());
+        accepted += durable + queued;
+    }
+    println!("{rounds} rounds, {accepted} updates accepted, lost 0");
+}
 
-    // Below the reserve: nothing more is taken, though there is room for it.
-    let filler = filler(&site, &server);
+/// Below the reserve: nothing more is taken, though there is room for it.
+fn fill_below_reserve(site: &Site, server: &Server, jobs: usize) {
+    let filler = filler(site, server);
     fill(&filler, DISK_MIB / 2);
-    eventually("the server finds the disk full", || {
-        (server.http.get("/readyz").status == 507).then_some(())
-    });
-    let refused = lines("durable", &updates(10, 1));
-    assert_eq!(refused.status, 507, "{}", refused.text);
-    let problem: Value = refused.json();
-    assert_eq!(
-        (&problem["code"], &problem["outcome"]),
-        (&Value::from("storage_full"), &Value::from("not_applied"),)
-    );
-    assert_eq!(total(&server), 10, "reads go on");
+    wait_for(server, 507);
+    for ack in ["durable", "queued"] {
+        let refused = send(server, ack, jobs..jobs + 1);
+        assert_eq!(refused.status, 507, "{}", refused.text);
+        let problem: Value = refused.json();
+        assert_eq!(
+            (&problem["code"], &problem["outcome"]),
+            (&Value::from("storage_full"), &Value::from("not_applied"),)
+        );
+        assert!(refused.retry_after_s() >= Some(1), "{refused:?}");
+    }
+    assert_eq!(total(server), jobs, "reads go on");
     std::fs::remove_file(&filler).unwrap();
-    eventually("there is room again", || (server.http.get("/readyz").status == 200).then_some(()));
+    wait_for(server, 200);
+}
 
-    // All at once, before anybody looked: the write itself fails, and what was accepted waits.
+/// All at once, before anybody looked: the write itself fails, and what was accepted waits.
+fn fill_under_write(site: &Site, server: &Server, numbers: Range<usize>, is_long: bool) {
+    let filler = filler(site, server);
+    let before = numbers.start;
     fill(&filler, DISK_MIB);
-    let accepted = lines("queued", &updates(10, 5_000));
+    let accepted = send(server, "queued", numbers);
     assert_eq!(accepted.status, 202, "{}", accepted.text);
-    eventually("the write fails", || (server.http.get("/readyz").status == 507).then_some(()));
-    assert_eq!(total(&server), 10, "what could not be written is not shown");
+    wait_for(server, 507);
+    if is_long {
+        eventually("it was tried more than three times", || {
+            (site.log().matches("store_trouble").count() >= TROUBLE_LINES).then_some(())
+        });
+        assert_eq!(send(server, "durable", 0..1).status, 507);
+    }
+    assert_eq!(total(server), before, "what could not be written is not shown");
     std::fs::remove_file(&filler).unwrap();
-    eventually("there is room again", || (server.http.get("/readyz").status == 200).then_some(()));
+    wait_for(server, 200);
+    assert!(site.log().contains("store_reopened"), "{}", site.log());
+}
+
+/// The judge is told of a job that was never sent, too, which it must find.
+fn assert_all_there(server: &Server, jobs: usize) {
     assert_eq!(server.http.post("/v1/flush", "").status, 200);
-    assert_eq!(total(&server), 5_010);
+    assert_eq!(total(server), jobs);
+    let job_ids: Vec<String> = (0..=jobs).map(|number| format!("job-{number}")).collect();
+    let lost = lost(&server.http, job_ids.iter().map(|job_id| (&**job_id, "error")));
+    assert_eq!(lost, [format!("job-{jobs}")]);
     let check: Value = server.http.get("/v1/check").json();
     assert_eq!(check["clean"], true, "{check}");
-    assert!(site.log().contains("store_reopened"), "{}", site.log());
-    assert!(server.stop().success());
 }
