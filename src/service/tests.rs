@@ -2,6 +2,7 @@
 
 mod idempotency;
 mod power;
+mod room;
 mod stores;
 mod time;
 

@@ -1,12 +1,12 @@
 //! The power is cut at every moment of a service's life, from the door through queue, writer,
 //! journal and folds to the drain, and again while the store recovers.
 //!
-//! Threads call as they like, so no two lives are alike; what was promised is the same. The order
-//! in which the calls of a life became durable is read from its feed, and the oracle is given them
-//! one by one in that order. After a cut the store must be as the oracle was after one of them:
-//! with every call that was acknowledged by then, whole, and with none that was not made yet.
-//! Whoever then repeats a call with its key is answered from the first, or makes it: either way it
-//! is there once.
+//! Threads call as they like, so no two lives are alike, also of one seed; what was promised is the
+//! same, and the files of a loss are kept. The order in which the calls of a life became durable is
+//! read from its feed, and the oracle is given them one by one in that order. After a cut the store
+//! must be as the oracle was after one of them: with every call that was acknowledged by then,
+//! whole, and with none that was not made yet. Whoever then repeats a call with its key is answered
+//! from the first, or makes it: either way it is there once.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -227,8 +227,8 @@ impl Life {
         if possible.contains(&found) {
             return Ok(machine);
         }
-        let seqs: Vec<u64> = possible.iter().map(Facts::last_seq).collect();
-        Err(format!("it is at seq {}, and not as at one of {seqs:?}", found.last_seq()))
+        let seqs: Vec<u64> = possible.iter().map(|facts| facts.last_seq).collect();
+        Err(format!("it is at seq {}, and not as at one of {seqs:?}", found.last_seq))
     }
 
     /// Starts a service there, and repeats every call with a key that was made by then.
@@ -287,7 +287,11 @@ fn cut_everywhere(seed: u64, syncs: Syncs, outcome: &mut Outcome) {
     for place in 0..=life.log.len() {
         disks.go_to(place);
         let acknowledged = life.calls.iter().filter(|call| call.durable <= place).count() as u64;
-        let note = |what: String| format!("JOBSLATE_SEED={seed}, change {place}: {what}");
+        let note = |what: String, files: &[Bytes; 2]| {
+            let name = format!("loss-{seed}-{place}");
+            let kept = (syncs == Syncs::Kept).then(|| life.home.keep(files, &name));
+            format!("JOBSLATE_SEED={seed}, change {place}: {what}; the files: {kept:?}")
+        };
         for _ in 0..CUTS_EACH {
             let files = disks.after_cut(&mut random);
             outcome.cuts += 1;
@@ -295,13 +299,14 @@ fn cut_everywhere(seed: u64, syncs: Syncs, outcome: &mut Outcome) {
             let recovered = match life.judge(files.clone(), place) {
                 Ok(recovered) => recovered,
                 Err(what) => {
-                    outcome.losses.push(note(what));
+                    outcome.losses.push(note(what, &files));
                     continue;
                 }
             };
             if random.below(REPEATS) == 0 {
                 let repeated = life.repeat(files.clone(), place);
-                outcome.losses.extend(repeated.err().map(|it| note(format!("repeated: {it}"))));
+                let repeated = repeated.err().map(|it| note(format!("repeated: {it}"), &files));
+                outcome.losses.extend(repeated);
             }
             if random.below(SECOND_CUTS) != 0 {
                 continue;
@@ -311,8 +316,9 @@ fn cut_everywhere(seed: u64, syncs: Syncs, outcome: &mut Outcome) {
             disks.go_to(random.below(log.len() as u64 + 1) as usize);
             outcome.cuts += 1;
             outcome.checked += acknowledged;
-            if let Err(what) = life.judge(disks.after_cut(&mut random), place) {
-                outcome.losses.push(note(format!("cut again while it recovered: {what}")));
+            let files = disks.after_cut(&mut random);
+            if let Err(what) = life.judge(files.clone(), place) {
+                outcome.losses.push(note(format!("cut while it recovered: {what}"), &files));
             }
         }
     }

@@ -133,7 +133,9 @@ impl Disk {
         locks: Locks,
     ) -> io::Result<(Self, Arc<Hold>)> {
         let held = RwLock::new(Some(Held::new(inner.len()?)));
-        let is_held = true.into();
+        let is_held = AtomicBool::new(true);
+        #[cfg(test)]
+        is_held.store(!tests::HOLDS_NOTHING.get(), Ordering::Relaxed);
         let (of_hold, noted) = (inner.clone(), trouble.clone());
         let hold = Arc::new(Hold { inner: of_hold, trouble: noted, is_held, held });
         Ok((Self { inner, counters, trouble, locks, hold: hold.clone(), blocks: None }, hold))

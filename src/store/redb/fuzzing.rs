@@ -5,18 +5,18 @@
 
 use super::backup::BackupReader;
 use super::codec::{
-    Broken, Segment, decode_expected, decode_feed_block, decode_filter, decode_identity,
-    decode_ids, decode_job, decode_kept, decode_mark, decode_number, decode_run, decode_segment,
-    decode_tally, decode_timeline_mark, encode_expected, encode_feed_block, encode_filter,
-    encode_identity, encode_ids, encode_job, encode_kept, encode_mark, encode_number, encode_run,
-    encode_segment, encode_tally, encode_timeline_mark,
+    Broken, Segment, decode_ages, decode_expected, decode_feed_block, decode_filter,
+    decode_identity, decode_ids, decode_job, decode_kept, decode_mark, decode_number, decode_run,
+    decode_segment, decode_tally, decode_timeline_mark, encode_ages, encode_expected,
+    encode_feed_block, encode_filter, encode_identity, encode_ids, encode_job, encode_kept,
+    encode_mark, encode_number, encode_run, encode_segment, encode_tally, encode_timeline_mark,
 };
 use super::reader::segments;
 
 const KEY: &[u8] = b"k";
 const BATCH_NO: u64 = 7;
 /// Kinds of values.
-const KINDS: u8 = 14;
+const KINDS: u8 = 15;
 
 /// A value under a good checksum.
 fn sealed(version: u8, key: &[u8], payload: &[u8]) -> Vec<u8> {
@@ -65,6 +65,10 @@ fn again(kind: u8, bytes: &[u8]) -> Result<Vec<u8>, Broken> {
             encode_run(key, level, ids)
         }
         10 => encode_filter(key, decode_filter(key, bytes)?),
+        14 => {
+            let (now, ages) = decode_ages(key, bytes)?;
+            encode_ages(key, now, &ages)
+        }
         _ => encode_number(key, decode_number(key, bytes)?),
     })
 }
@@ -73,7 +77,7 @@ fn again(kind: u8, bytes: &[u8]) -> Result<Vec<u8>, Broken> {
 /// has changed are there in both.
 pub fn value(data: &[u8]) {
     let Some((kind, payload)) = data.split_first() else { return };
-    let version = if kind % KINDS < 12 { 1 } else { 2 };
+    let version = if matches!(kind % KINDS, 12 | 13) { 2 } else { 1 };
     let bytes = sealed(version, KEY, payload);
     round_trip(&bytes, |bytes| again(*kind, bytes));
     // One bit of it turned, which the payload chooses: whatever it was, it is no value any more.
@@ -135,6 +139,15 @@ pub(crate) fn corpus(target: &str) -> Vec<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::redb::codec::tests::IGNORES_CHECKSUMS;
+
+    /// The control: a decoder that does not look at the checksum.
+    #[test]
+    #[should_panic(expected = "a turned bit is taken")]
+    fn a_decoder_that_ignores_checksums_is_found_out() {
+        IGNORES_CHECKSUMS.set(true);
+        corpus("value").iter().for_each(|data| value(data));
+    }
 
     #[test]
     fn the_corpus_of_what_is_on_disk_is_taken() {

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageError};
+use redb::{Builder, Database, ReadableDatabase};
 
 use super::codec::decode_identity;
 use super::directory::{
@@ -100,27 +100,30 @@ impl Site {
         // any more may well be damaged.
         let disk = if name == TABLES { disk.verifying() } else { Ok(disk) };
         let disk = disk.map_err(|error| failed(&path, error))?;
-        let opened = Builder::new()
-            .set_cache_size(cache_bytes)
-            .set_check_integrity_on_open(true)
-            .create_with_backend(disk);
-        let db = opened.map_err(|error| self.refused(name, &error))?;
+        let mut builder = Builder::new();
+        builder.set_cache_size(cache_bytes).set_check_integrity_on_open(true);
+        #[cfg(test)]
+        builder.set_check_integrity_on_open(!tests::READS_UNVERIFIED.get());
+        let opened = builder.create_with_backend(disk);
+        let db = opened.map_err(|error| self.refused(name, &error.into()))?;
         Ok(StoreFile { db, hold, trouble })
     }
 
     /// redb's reasons for not opening a file, by who must act.
-    fn refused(&self, name: &str, error: &DatabaseError) -> OpenError {
+    fn refused(&self, name: &str, error: &redb::Error) -> OpenError {
         use std::io::ErrorKind::{InvalidData, UnexpectedEof};
         let path = self.directory.path_of(name);
+        #[cfg(test)]
+        if tests::TAKES_ERRORS_FOR_DAMAGE.get() {
+            return damaged(&path, &error.to_string(), WAY_BACK);
+        }
         match error {
             // redb reports a file that is not its own as invalid data, and one that ends too early
             // as an unexpected end.
-            DatabaseError::Storage(StorageError::Io(io))
-                if !matches!(io.kind(), InvalidData | UnexpectedEof) =>
-            {
+            redb::Error::Io(io) if !matches!(io.kind(), InvalidData | UnexpectedEof) => {
                 failed(&path, error)
             }
-            DatabaseError::DatabaseAlreadyOpen => failed(&path, error),
+            redb::Error::PreviousIo | redb::Error::DatabaseAlreadyOpen => failed(&path, error),
             _ => damaged(&path, &error.to_string(), WAY_BACK),
         }
     }
@@ -137,7 +140,7 @@ impl Site {
             let identity = file.db.begin_read()?.open_table(IDENTITY)?;
             Ok(identity.get(IDENTITY_KEY)?.map(|value| value.value().to_vec()))
         };
-        let bytes = read().map_err(|error| damaged(&path, &error.to_string(), WAY_BACK))?;
+        let bytes = read().map_err(|error| self.refused(name, &error))?;
         let bytes = bytes.ok_or_else(|| damaged(&path, "it names no store", WAY_BACK))?;
         let identity = decode_identity(IDENTITY_KEY, &bytes);
         let (version, id) = identity.map_err(|it| damaged(&path, &it.0, WAY_BACK))?;
@@ -165,4 +168,15 @@ pub fn both(
         (journal.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), tables)
     });
     Ok([journal?, tables?])
+}
+
+#[cfg(test)]
+pub mod tests {
+    std::thread_local! {
+        /// For a control: what the system refused is said to be damage.
+        pub static TAKES_ERRORS_FOR_DAMAGE: std::cell::Cell<bool> =
+            const { std::cell::Cell::new(false) };
+        /// For a control: the pages of a file are not verified when it is opened.
+        pub static READS_UNVERIFIED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    }
 }

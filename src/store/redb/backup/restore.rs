@@ -54,9 +54,13 @@ pub(super) fn restore_on(
     let restored = make(reader, &place, may_replace, media);
     if restored.is_ok() {
         place.release()?;
-    } else {
-        place.withdraw(before)?;
+        return restored;
     }
+    #[cfg(test)]
+    if LEAVES_WHAT_IT_MADE.get() {
+        return restored;
+    }
+    place.withdraw(before)?;
     restored
 }
 
@@ -73,8 +77,13 @@ fn make(
         return Err(RestoreError::Exists { directory });
     }
     let options = keeping_all(&place.restoring());
-    let summary = fill_new(reader, &options, media)?;
-    check(&options, &summary, media)?;
+    let made = fill_new(reader, &options, media)
+        .and_then(|summary| check(&options, &summary, media).map(|()| summary));
+    #[cfg(test)]
+    if REPLACES_ANYWAY.get() {
+        place.replace()?;
+    }
+    let summary = made?;
     place.replace()?;
     Ok(summary)
 }
@@ -210,4 +219,12 @@ fn check(
         return Err(RestoreError::Unsound(what));
     }
     Ok(())
+}
+
+#[cfg(test)]
+std::thread_local! {
+    /// For a control: a store that could not be made whole takes the place of the old one.
+    pub static REPLACES_ANYWAY: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    /// For a control: nothing is removed after a restore that was refused.
+    pub static LEAVES_WHAT_IT_MADE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }

@@ -5,6 +5,8 @@ use super::*;
 std::thread_local! {
     /// For a control: what is refused at the release of a hold is noted nowhere.
     pub static RELEASE_NOTES_NOTHING: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    /// For a control: what is changed while a file is opened is not held back.
+    pub static HOLDS_NOTHING: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
     /// For controls: a disk that is opened believes what it reads.
     pub static BELIEVES_BLOCKS: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }

@@ -1,8 +1,13 @@
 use std::os::unix::fs::PermissionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use super::*;
 use crate::model::{JobId, Request, Update};
+use crate::store::redb::disk::tests::HOLDS_NOTHING;
+use crate::store::redb::site::tests::READS_UNVERIFIED;
+use crate::store::redb::tests::machine::Random;
+use crate::store::redb::tests::power::{Facts, first_seed, number_of};
 
 /// A directory with a store in it, and what the store was left with.
 struct Home {
@@ -255,34 +260,6 @@ fn a_directory_of_somebody_else_is_refused() {
 }
 
 #[test]
-fn a_flipped_bit_is_refused_or_gives_the_same_answers() {
-    let whole = Home::with_jobs(40, true);
-    let mut refused = 0;
-    for name in [JOURNAL, TABLES] {
-        let bytes = std::fs::read(whole.path(name)).unwrap();
-        for place in (0..bytes.len()).step_by(bytes.len() / 40) {
-            let home = Home::new();
-            for (name, content) in whole.contents() {
-                std::fs::write(home.path(&name), content).unwrap();
-            }
-            std::fs::write(home.path("LOCK"), b"").unwrap();
-            let mut flipped = bytes.clone();
-            flipped[place] ^= 0x10;
-            std::fs::write(home.path(name), flipped).unwrap();
-            match home.open() {
-                Ok((_write, read)) => {
-                    let report = read.check().unwrap();
-                    assert_eq!((report.jobs, &*report.problems), (40, &[][..]), "{name} {place}");
-                }
-                Err(OpenError::Damaged { .. }) => refused += 1,
-                Err(error) => panic!("{name} {place}: {error}"),
-            }
-        }
-    }
-    assert!(refused > 0, "some flipped bits are in use");
-}
-
-#[test]
 fn a_replayed_store_goes_on_with_the_next_seq() {
     let home = Home::with_jobs(5, false);
     let (mut write, read) = home.open().unwrap();
@@ -295,44 +272,115 @@ fn a_replayed_store_goes_on_with_the_next_seq() {
     assert_eq!(read.check().unwrap().problems, Vec::<String>::new());
 }
 
-/// A page of zeros, or the end, at every 4 KiB of both files.
-#[test]
-fn a_zeroed_page_or_a_cut_anywhere_is_refused_untouched_or_changes_no_answer() {
+/// What happens to a page of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Damage {
+    Zeroed,
+    /// The file ends where it begins.
+    Cut,
+    /// One bit of it is turned.
+    Turned,
+}
+
+impl Damage {
+    fn of(self, bytes: &[u8], page: std::ops::Range<usize>, random: &mut Random) -> Vec<u8> {
+        let mut damaged = bytes.to_vec();
+        match self {
+            Self::Zeroed => damaged[page].fill(0),
+            Self::Cut => damaged.truncate(page.start),
+            Self::Turned => {
+                let offset = page.start + random.below(page.len() as u64) as usize;
+                damaged[offset] ^= 1 << random.below(8);
+            }
+        }
+        damaged
+    }
+}
+
+/// What came of opening damaged stores, by the damage.
+#[derive(Debug, Default)]
+struct Came {
+    refused: [u64; 3],
+    intact: [u64; 3],
+    wrong: Vec<String>,
+}
+
+impl Came {
+    /// Opens a store whose file `name` is damaged: it is refused untouched, or is `whole`.
+    fn judge(&mut self, home: &Home, name: &str, damage: Damage, whole: &Facts) {
+        let before = home.contents();
+        let look = || match home.open() {
+            Ok((_write, read)) => {
+                let is_clean = read.check().is_ok_and(|report| report.is_clean());
+                let is_whole = Facts::try_of(&*read, 0).is_ok_and(|it| it == *whole);
+                if is_clean && is_whole { Ok(true) } else { Err("it is another store".to_owned()) }
+            }
+            Err(OpenError::Damaged { file, .. }) if file.ends_with(name) => Ok(false),
+            Err(error) => Err(error.to_string()),
+        };
+        match catch_unwind(AssertUnwindSafe(look)).unwrap_or(Err("a panic".to_owned())) {
+            Ok(true) => self.intact[damage as usize] += 1,
+            Ok(false) if before != home.contents() => {
+                self.wrong.push("it was refused and changed".to_owned());
+            }
+            Ok(false) => self.refused[damage as usize] += 1,
+            Err(what) => self.wrong.push(what),
+        }
+    }
+}
+
+/// Damages every page of both files, each in a store of its own. A bit of each is turned; more than
+/// once by a variable.
+fn damage_every_page() -> Came {
     const PAGE_BYTES: usize = 4_096;
     let (whole, home) = (Home::with_jobs(40, true), Home::fast());
-    let (mut refused, mut intact) = ([0, 0], [0, 0]);
-    for name in [JOURNAL, TABLES] {
-        let bytes = std::fs::read(whole.path(name)).unwrap();
+    let contents = whole.contents();
+    let known = Facts::of(&*whole.open().unwrap().1, 0);
+    let (mut random, mut came) = (Random(first_seed()), Came::default());
+    let turns = (number_of("JOBSLATE_FLIPS", 400) / 400).max(1) as usize;
+    let damages = std::iter::repeat_n(Damage::Turned, turns).chain([Damage::Zeroed, Damage::Cut]);
+    for (name, bytes) in contents.iter().filter(|(name, _)| name != "STORE") {
         for place in (0..bytes.len()).step_by(PAGE_BYTES) {
-            let mut zeroed = bytes.clone();
-            let end = bytes.len().min(place + PAGE_BYTES);
-            zeroed[place..end].fill(0);
-            let cut = bytes[..place].to_vec();
-            for (manner, damaged) in [zeroed, cut].into_iter().enumerate() {
-                for (name, content) in whole.contents() {
-                    std::fs::write(home.path(&name), content).unwrap();
+            let page = place..bytes.len().min(place + PAGE_BYTES);
+            for damage in damages.clone() {
+                for (name, content) in &contents {
+                    std::fs::write(home.path(name), content).unwrap();
                 }
                 std::fs::write(home.path("LOCK"), b"").unwrap();
+                let damaged = damage.of(bytes, page.clone(), &mut random);
                 std::fs::write(home.path(name), damaged).unwrap();
-                let before = home.contents();
-                match home.open() {
-                    Ok((_write, read)) => {
-                        let report = read.check().unwrap();
-                        let found = (report.jobs, report.last_seq, &*report.problems);
-                        assert_eq!(found, (40, 40, &[][..]), "{name} {place} {manner}");
-                        intact[manner] += 1;
-                    }
-                    Err(OpenError::Damaged { file, .. }) => {
-                        assert!(file.ends_with(name), "{name} {place} {manner}: {file}");
-                        let is_same = before == home.contents();
-                        assert!(is_same, "{name} {place} {manner}: it was changed");
-                        refused[manner] += 1;
-                    }
-                    Err(error) => panic!("{name} {place} {manner}: {error}"),
-                }
+                let wrong = came.wrong.len();
+                came.judge(&home, name, damage, &known);
+                let note = |what: &mut String| *what = format!("{damage:?} {name} {place}: {what}");
+                came.wrong[wrong..].iter_mut().for_each(note);
             }
         }
     }
-    println!("zeroed pages and cuts: {refused:?} refused, {intact:?} intact");
-    assert!(refused[0] > 0 && intact[0] > 0 && refused[1] > 0, "{refused:?}, {intact:?}");
+    came
+}
+
+#[test]
+fn a_page_that_is_zeroed_turned_or_cut_is_refused_untouched_or_changes_no_answer() {
+    let Came { refused, intact, wrong } = damage_every_page();
+    println!("zeroed, cut, turned: {refused:?} refused, {intact:?} intact");
+    assert!(wrong.is_empty(), "{} wrong: {:#?}", wrong.len(), wrong.first());
+    assert!(refused.iter().all(|it| *it > 5) && intact[0] > 5 && intact[2] > 5);
+}
+
+/// A control.
+#[test]
+fn an_opening_that_does_not_verify_the_pages_is_found_out() {
+    READS_UNVERIFIED.set(true);
+    let wrong = damage_every_page().wrong;
+    READS_UNVERIFIED.set(false);
+    assert!(wrong.iter().any(|it| it.ends_with("another store")), "{:#?}", wrong.first());
+}
+
+/// A control.
+#[test]
+fn an_opening_that_changes_what_it_then_refuses_is_found_out() {
+    HOLDS_NOTHING.set(true);
+    let wrong = damage_every_page().wrong;
+    HOLDS_NOTHING.set(false);
+    assert!(wrong.iter().any(|it| it.ends_with("changed")), "{:#?}", wrong.first());
 }

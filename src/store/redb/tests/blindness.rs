@@ -2,8 +2,8 @@
 //! acknowledged, or that the store fails, and never that a job is unknown or a list shorter.
 //! Nothing is taken meanwhile; when the disk reads again, the store goes on and has lost nothing.
 
-use super::machine::{Fault, Kind, Machine, Met};
-use super::power::{Facts, Home, Script, first_seed, settle};
+use super::machine::{Bytes, Fault, Kind, Machine, Met};
+use super::power::{Facts, Home, Script, fault_seeds, settle};
 use super::*;
 use crate::model::{Order, PageQuery};
 use crate::store::{AppendError, Reopened, memory};
@@ -79,12 +79,21 @@ fn open(home: &Home, machine: &Machine) -> Sides {
     Home::open_with(options(home), OpenHooks::default(), machine).unwrap()
 }
 
+/// What a life begins with.
+struct Life {
+    home: Home,
+    before: [Bytes; 2],
+    seed: u64,
+}
+
 /// Lives on a disk of which the read `at` of the life fails and all that follow; how many reads
 /// there were.
-fn live(home: &Home, machine: &Machine, at: usize, reader: Reader, came: &mut Came) -> usize {
+fn live(life: &Life, at: usize, reader: Reader, came: &mut Came) -> usize {
+    let Life { home, before, seed } = life;
+    let machine = &Machine::with(before.clone());
     let (mut write, read) = open(home, machine);
     let (mut oracle, known) = memory::open(options(home));
-    let mut script = Script::new(first_seed());
+    let mut script = Script::new(*seed);
     let begin = machine.reads();
     let fault = Fault { of: Kind::Read, at: begin.saturating_add(at), is_lasting: true };
     let machine = machine.clone().failing(fault);
@@ -134,12 +143,14 @@ fn live(home: &Home, machine: &Machine, at: usize, reader: Reader, came: &mut Ca
 
 /// A store of its own for each of the lives; all that came of them.
 fn live_each(reader: Reader) -> Came {
-    let (home, before) = Home::new();
     let mut came = Came::default();
-    let mut life = |at| live(&home, &Machine::with(before.clone()), at, reader, &mut came);
-    let reads = life(usize::MAX);
-    for at in (0..reads).step_by((reads / LIVES).max(1)) {
-        life(at);
+    for seed in fault_seeds() {
+        let (home, before) = Home::new();
+        let life = Life { home, before, seed };
+        let reads = live(&life, usize::MAX, reader, &mut came);
+        for at in (0..reads).step_by((reads / LIVES).max(1)) {
+            live(&life, at, reader, &mut came);
+        }
     }
     let Came { lives, right, refused, met, .. } = &came;
     println!("{lives} lives: {right} answers right, {refused} refused; {met:?}");

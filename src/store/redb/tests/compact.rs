@@ -66,7 +66,7 @@ impl Lived {
         let (_write, read) = self.home.open(&machine).map_err(|error| error.to_string())?;
         let found = Facts::try_of(&*read, self.keys).map_err(|error| error.to_string())?;
         if found != self.facts {
-            return Err(format!("another store, at seq {}", found.last_seq()));
+            return Err(format!("another store, at seq {}", found.last_seq));
         }
         let report = read.check().map_err(|error| error.to_string())?;
         if report.is_clean() { Ok(()) } else { Err(format!("{:?}", report.problems)) }

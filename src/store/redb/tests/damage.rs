@@ -2,68 +2,22 @@
 //! and so are lists, the feed and the timeline; the scrub finds what was met, and a fold does not
 //! write it on.
 
-use std::sync::Arc;
-
-use super::machine::{Bytes, Machine, Random};
-use super::power::{Home, Script, first_seed, settle};
+use super::lived::{JOBS, Lived, name};
+use super::machine::Random;
+use super::power::{first_seed, number_of, settle};
 use super::*;
-use crate::model::{JobFilter, JobRecord, Order, PageQuery, Resolution, TimelineQuery};
+use crate::model::{JobFilter, Order, PageQuery, Resolution, TimelineQuery};
 use crate::store::redb::codec::tests::IGNORES_CHECKSUMS;
 use crate::store::redb::disk::tests::BELIEVES_BLOCKS;
-use crate::store::redb::open::open_on;
-use crate::store::{AppendError, ScrubPlace, StoreError, memory};
+use crate::store::{AppendError, ScrubPlace, StoreError};
 
-const JOBS: u64 = 800;
-const TABLES_FILE: usize = 1;
-/// Bytes that are turned, one at a time, each under a store of its own.
-const FLIPS: u64 = 400;
-const LIST_FLIPS: u64 = 200;
-const FOLD_FLIPS: u64 = 200;
+/// The place of the tables among the files.
+const TABLES: usize = 1;
 
-fn name(number: u64) -> JobId {
-    JobId::parse(&format!("job-{:016x}", Random(number).next())).unwrap()
-}
-
-/// A store whose jobs are all in the tables, and what it knows of them.
-struct Lived {
-    home: Home,
-    files: [Bytes; 2],
-    jobs: Vec<(JobId, Arc<JobRecord>)>,
-    /// The oracle, which lived the same.
-    known: Arc<dyn ReadStore>,
-}
-
-impl Lived {
-    fn new() -> Self {
-        let (home, before) = Home::new();
-        let machine = Machine::with(before);
-        let (mut write, read) = home.open(&machine).unwrap();
-        let (mut oracle, known) = memory::open(home.options());
-        let mut script = Script::new(first_seed());
-        for status in ["queued", "processing", "error"] {
-            let update = |number| Update::status(name(number).as_str(), status).unwrap();
-            for part in 0..4 {
-                let all = (0..JOBS).filter(|number| number % 4 == part).map(update).collect();
-                let batch = [Request::new(all)];
-                write.append(&batch, TimestampMs(NOW)).unwrap();
-                oracle.append(&batch, TimestampMs(NOW)).unwrap();
-                script.rest(&mut *write, &*read);
-            }
-        }
-        let jobs = (0..JOBS).map(name).map(|id| (id.clone(), read.get(&id).unwrap().unwrap()));
-        let jobs = jobs.collect();
-        drop(read);
-        write.close().unwrap();
-        Self { home, files: machine.files(), jobs, known }
-    }
-
-    /// A running store that keeps next to nothing in memory.
-    fn open(&self) -> (Sides, Machine) {
-        let machine = Machine::with(self.files.clone());
-        let options = StoreOptions { cache_bytes: 16 << 10, ..self.home.options() };
-        let media = Arc::new(machine.clone());
-        (open_on(options, OpenHooks::default(), media).unwrap(), machine)
-    }
+/// Bytes to turn, one at a time, each under a store of its own: short in the tests, more by a
+/// variable. Under lists and folds half as many.
+fn flips() -> u64 {
+    number_of("JOBSLATE_FLIPS", 400)
 }
 
 /// What came of turning bytes.
@@ -95,11 +49,9 @@ fn scrub(read: &dyn ReadStore) -> Vec<String> {
 
 fn turn_bytes() -> Came {
     let (lived, mut random, mut came) = (Lived::new(), Random(first_seed()), Came::default());
-    for number in 0..FLIPS {
+    for number in 0..flips() {
         let ((_write, read), machine) = lived.open();
-        let offset = random.below(machine.length(TABLES_FILE) as u64) as usize;
-        let bits = 1 << random.below(8);
-        machine.flip(TABLES_FILE, offset, bits);
+        let (offset, bits) = machine.turn(TABLES, &mut random);
         let note = |what: &str| format!("flip {number}, {bits:#x} at {offset}: {what}");
         let mut failed = 0;
         for (job_id, known) in &lived.jobs {
@@ -126,8 +78,11 @@ fn turn_bytes() -> Came {
 fn a_byte_turned_under_a_running_store_never_gives_a_wrong_answer_and_the_scrub_finds_it() {
     let came = turn_bytes();
     println!(
-        "{FLIPS} bytes turned, {} met: {} answers right, {} refused",
-        came.met, came.right, came.refused
+        "{} bytes turned, {} met: {} answers right, {} refused",
+        flips(),
+        came.met,
+        came.right,
+        came.refused
     );
     assert!(came.wrong.is_empty(), "{} wrong: {:#?}", came.wrong.len(), came.wrong.first());
     assert!(came.not_found.is_empty(), "{:#?}", came.not_found);
@@ -208,11 +163,9 @@ fn turn_bytes_under_lists() -> Came {
     let (lived, mut random, mut came) = (Lived::new(), Random(first_seed()), Came::default());
     let questions = Question::all();
     let known: Vec<_> = questions.iter().map(|it| it.ask(&*lived.known).unwrap()).collect();
-    for number in 0..LIST_FLIPS {
+    for number in 0..flips() / 2 {
         let ((_write, read), machine) = lived.open();
-        let offset = random.below(machine.length(TABLES_FILE) as u64) as usize;
-        let bits = 1 << random.below(8);
-        machine.flip(TABLES_FILE, offset, bits);
+        let (offset, bits) = machine.turn(TABLES, &mut random);
         let note = |what: &str| format!("flip {number}, {bits:#x} at {offset}: {what}");
         let mut failed = 0;
         for (question, known) in questions.iter().zip(&known) {
@@ -241,8 +194,11 @@ fn turn_bytes_under_lists() -> Came {
 fn a_byte_turned_under_a_running_store_never_makes_a_list_the_feed_or_the_timeline_wrong() {
     let came = turn_bytes_under_lists();
     println!(
-        "{LIST_FLIPS} bytes turned, {} met: {} answers right, {} refused",
-        came.met, came.right, came.refused
+        "{} bytes turned, {} met: {} answers right, {} refused",
+        flips() / 2,
+        came.met,
+        came.right,
+        came.refused
     );
     assert!(came.wrong.is_empty(), "{} wrong: {:#?}", came.wrong.len(), came.wrong);
     assert!(came.not_found.is_empty(), "{:#?}", came.not_found);
@@ -266,11 +222,9 @@ fn fold_over_turned_bytes() -> Came {
     let changed = || (0..JOBS).filter(|number| number % 4 == 1 && number % 16 != 1).map(name);
     let update = |job_id: JobId| Update::status(job_id.as_str(), "completed").unwrap();
     let batch = [Request::new(changed().map(update).collect())];
-    for number in 0..FOLD_FLIPS {
+    for number in 0..flips() / 2 {
         let ((mut write, read), machine) = lived.open();
-        let offset = random.below(machine.length(TABLES_FILE) as u64) as usize;
-        let bits = 1 << random.below(8);
-        machine.flip(TABLES_FILE, offset, bits);
+        let (offset, bits) = machine.turn(TABLES, &mut random);
         let note = |what: &str| format!("flip {number}, {bits:#x} at {offset}: {what}");
         // An update of a job that cannot be read is rejected; its neighbours are applied.
         let appended = write.append(&batch, TimestampMs(NOW)).unwrap();
@@ -278,8 +232,7 @@ fn fold_over_turned_bytes() -> Came {
         drop(read);
         // The close folds.
         let is_closed = write.close().is_ok();
-        let media = || Arc::new(machine.clone());
-        let open = || open_on(lived.home.options(), OpenHooks::default(), media());
+        let open = || lived.home.open(&machine);
         let mut opened = open();
         if applied < changed().count() as u64 || !is_closed || opened.is_err() {
             came.refused += 1;
@@ -288,7 +241,7 @@ fn fold_over_turned_bytes() -> Came {
         }
         // A page that the fold did not need is found by the open.
         if opened.is_err() {
-            machine.flip(TABLES_FILE, offset, bits);
+            machine.flip(TABLES, offset, bits);
             opened = open();
         }
         let (_write, read) = match opened {
@@ -313,7 +266,8 @@ fn fold_over_turned_bytes() -> Came {
 #[test]
 fn a_fold_writes_no_turned_byte_on() {
     let came = fold_over_turned_bytes();
-    println!("{FOLD_FLIPS} bytes turned: {} folds, {} refused", came.right, came.refused);
+    let (turned, right) = (flips() / 2, came.right);
+    println!("{turned} bytes turned: {right} folds, {} refused", came.refused);
     assert!(came.wrong.is_empty(), "{} wrong: {:#?}", came.wrong.len(), came.wrong.first());
     assert!(came.right > 20 && came.refused > 20, "{came:?}");
 }
@@ -339,8 +293,7 @@ fn a_fold_that_meets_a_turned_byte_stops_writes_until_the_tables_are_whole_again
     while met < 5 {
         let ((mut write, read), machine) = lived.open();
         write.append(&batch("completed"), TimestampMs(NOW)).unwrap();
-        let offset = random.below(machine.length(TABLES_FILE) as u64) as usize;
-        machine.flip(TABLES_FILE, offset, 1);
+        let (offset, bits) = machine.turn(TABLES, &mut random);
         write.maintain(Duration::ZERO).unwrap();
         // Long enough for a fold to be due.
         let _ = write.maintain(Duration::from_secs(86_400));
@@ -351,7 +304,7 @@ fn a_fold_that_meets_a_turned_byte_stops_writes_until_the_tables_are_whole_again
         if let Err(error) = write.reopen() {
             met += 1;
             assert!(!error.may_restart_help, "{error:?}");
-            machine.flip(TABLES_FILE, offset, 1);
+            machine.flip(TABLES, offset, bits);
             write.reopen().unwrap();
         }
         settle(&*read);

@@ -37,6 +37,8 @@ impl Random {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Change,
+    /// A change that is said to be done, and is not.
+    LostChange,
     Read,
     /// What the protocol of the open does before it reads: a sync of the file, or that its pages
     /// are dropped from memory.
@@ -161,7 +163,15 @@ impl Machine {
         (inner.capacity, inner.reserved) = (bytes, reserved);
     }
 
-    /// Turns bits of one byte of a file, as a disk does that nobody asked to.
+    /// Turns a bit of any byte of a file, as a disk does that nobody asked to; where, and which.
+    pub fn turn(&self, file: usize, random: &mut Random) -> (usize, u8) {
+        let offset = random.below(self.length(file) as u64) as usize;
+        let bits = 1 << random.below(8);
+        self.flip(file, offset, bits);
+        (offset, bits)
+    }
+
+    /// Turns bits of one byte of a file.
     pub fn flip(&self, file: usize, offset: usize, bits: u8) {
         let mut inner = self.lock();
         let mut byte = [0];
@@ -190,6 +200,12 @@ impl Machine {
     /// How much was done so far.
     pub fn changes(&self) -> usize {
         self.lock().log.len()
+    }
+
+    /// The changes of the file that refused the change `at`, which came after it.
+    pub fn changes_behind(&self, at: usize) -> usize {
+        let log = &self.lock().log;
+        log[at + 1..].iter().filter(|(file, _)| *file == log[at].0).count()
     }
 
     /// What the fault met first.
@@ -261,6 +277,9 @@ impl Drive {
         // What failed is in the log all the same: a disk may have done it.
         inner.log.push((self.file, change.clone()));
         inner.note(self.file, Event::Changed);
+        if inner.fault.is_some_and(|fault| fault.is_due(Kind::LostChange, place)) {
+            return Ok(());
+        }
         if is_failing {
             if inner.fault.is_some_and(|fault| fault.at == place) {
                 inner.met.count(&change);

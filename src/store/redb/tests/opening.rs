@@ -1,11 +1,14 @@
 //! What an opening does to the files, and in which order: each is synced, and after an unclean stop
 //! dropped from memory, before it is read; and once one of them refused something, nothing more is
-//! written to it or synced, whatever redb does when its handle is dropped.
+//! written to it or synced, whatever redb does when its handle is dropped. What the system refuses
+//! is no damage of the store: the next start may find it whole.
 
 use super::machine::{Bytes, Event, Fault, Kind, Machine};
 use super::power::{Facts, Home, Script, first_seed, settle};
 use super::*;
+use crate::store::redb::directory::IGNORES_UNSETTLED_FILES;
 use crate::store::redb::disk::tests::RELEASE_NOTES_NOTHING;
+use crate::store::redb::site::tests::TAKES_ERRORS_FOR_DAMAGE;
 use crate::store::{AppendError, OpenError, memory};
 
 const BATCHES: u64 = 12;
@@ -48,12 +51,6 @@ fn once(at: usize) -> Fault {
     Fault { of: Kind::Change, at, is_lasting: false }
 }
 
-/// The changes of the file that refused the change `at`, which came after it.
-fn changes_behind(machine: &Machine, at: usize) -> usize {
-    let log = machine.log();
-    log[at + 1..].iter().filter(|(file, _)| *file == log[at].0).count()
-}
-
 /// Lets each change of an opening fail once; how many failed, and what was done to the same file
 /// after each.
 fn fail_each_change_of_the_opening() -> Vec<usize> {
@@ -68,7 +65,7 @@ fn fail_each_change_of_the_opening() -> Vec<usize> {
         }
         let refused = opened.err().expect("what the file refused is told");
         assert!(matches!(refused, OpenError::Failed { .. }), "{refused:?}");
-        behind.push(changes_behind(&machine, at));
+        behind.push(machine.changes_behind(at));
         killed.judge(machine.files());
     }
     behind
@@ -101,7 +98,7 @@ fn nothing_is_done_to_a_new_file_that_refused_a_change() {
             break;
         }
         assert!(matches!(opened.err(), Some(OpenError::Failed { .. })), "change {at}");
-        assert_eq!(changes_behind(&machine, at), 0, "change {at}");
+        assert_eq!(machine.changes_behind(at), 0, "change {at}");
         // The next start finds no store, and makes one.
         let (_write, read) = home.open(&Machine::with(<[Bytes; 2]>::default())).unwrap();
         assert_eq!(read.counts().1, 0);
@@ -152,7 +149,7 @@ fn fail_each_change_of_a_reopening(broken: Broken) -> usize {
             let is_met = machine.changes() > begin + at;
             assert!(!is_met || broken == Broken::Tables, "change {at}: all is said to be well");
         } else {
-            assert_eq!(changes_behind(&machine, begin + at), 0, "{broken:?}, change {at}");
+            assert_eq!(machine.changes_behind(begin + at), 0, "{broken:?}, change {at}");
         }
         machine.heal();
         let mut has_batch = reopened.is_ok_and(|it| it.has_batch);
@@ -211,17 +208,84 @@ fn a_file_is_synced_then_dropped_from_memory_then_read() {
     }
 }
 
-#[test]
-fn a_file_that_cannot_be_synced_or_dropped_from_memory_is_neither_read_nor_changed() {
+/// Lets each step fail that comes before a file is read; what was then read or changed all the
+/// same.
+fn fail_each_settling() -> Vec<String> {
     let killed = Killed::new();
+    let mut wrong = Vec::new();
     for at in 0..4 {
         let fault = Fault { of: Kind::Settling, at, is_lasting: true };
         let machine = Machine::with(killed.files.clone()).failing(fault);
-        let refused = killed.home.open(&machine).err().expect("nobody knows what it holds");
-        assert!(matches!(refused, OpenError::Failed { .. }), "{refused:?}");
-        assert_eq!(machine.changes(), 0);
-        let unread = FILES.into_iter().filter(|it| !machine.events(*it).contains(&Event::Read));
-        assert!(unread.count() > 0, "settling {at}: both were read");
+        match killed.home.open(&machine).map(drop) {
+            Ok(()) => wrong.push(format!("step {at}: it was opened")),
+            Err(refused) => assert!(matches!(refused, OpenError::Failed { .. }), "{refused:?}"),
+        }
+        for events in FILES.map(|file| machine.events(file)) {
+            let is_settled = events.starts_with(&[Event::Synced, Event::Forgotten]);
+            if events.contains(&Event::Changed) || events.contains(&Event::Read) && !is_settled {
+                wrong.push(format!("step {at}: {events:?}"));
+            }
+        }
         killed.judge(machine.files());
     }
+    wrong
+}
+
+#[test]
+fn a_file_that_cannot_be_synced_or_dropped_from_memory_is_neither_read_nor_changed() {
+    let wrong = fail_each_settling();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The control: an opening that goes on all the same.
+#[test]
+fn a_file_that_is_read_though_it_was_not_synced_is_found_out() {
+    IGNORES_UNSETTLED_FILES.set(true);
+    let wrong = fail_each_settling();
+    IGNORES_UNSETTLED_FILES.set(false);
+    assert!(!wrong.is_empty());
+}
+
+/// Lets each read of an opening fail, once or for good; how many made it fail, and what was said
+/// that is not so.
+fn fail_each_read_of_the_opening() -> (u64, Vec<String>) {
+    let killed = Killed::new();
+    // So little is kept in memory that everything is read from the disk.
+    let options = || StoreOptions { cache_bytes: 16 << 10, ..killed.home.options() };
+    let (mut refused, mut wrong) = (0, Vec::new());
+    for is_lasting in [false, true] {
+        for at in 0.. {
+            let fault = Fault { of: Kind::Read, at, is_lasting };
+            let machine = Machine::with(killed.files.clone()).failing(fault);
+            let opened = Home::open_with(options(), OpenHooks::default(), &machine);
+            let is_over = machine.met().reads == 0;
+            match opened.map(drop) {
+                Ok(()) => {}
+                Err(OpenError::Failed { .. }) => refused += 1,
+                Err(error) => wrong.push(format!("{fault:?}: {error}")),
+            }
+            killed.judge(machine.files());
+            if is_over {
+                break;
+            }
+        }
+    }
+    (refused, wrong)
+}
+
+#[test]
+fn a_read_that_fails_while_a_store_is_opened_is_not_taken_for_damage() {
+    let (refused, wrong) = fail_each_read_of_the_opening();
+    println!("{refused} openings failed with a read");
+    assert!(wrong.is_empty(), "{} of {refused}: {:#?}", wrong.len(), wrong.first());
+    assert!(refused > 20, "{refused}");
+}
+
+/// The control: whoever takes every error for damage tells the user to restore a backup.
+#[test]
+fn a_failed_read_that_is_taken_for_damage_is_found_out() {
+    TAKES_ERRORS_FOR_DAMAGE.set(true);
+    let (_, wrong) = fail_each_read_of_the_opening();
+    TAKES_ERRORS_FOR_DAMAGE.set(false);
+    assert!(!wrong.is_empty());
 }

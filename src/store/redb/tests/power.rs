@@ -4,19 +4,20 @@
 //! of the disk, a store is opened on what the disk may hold, and compared with what the oracle knew
 //! after the last acknowledged batch, or after the one that was on its way: whole, or not there.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::disks::{Disks, Syncs};
-use super::machine::{Bytes, Change, Fault, Kind, Machine, Met, Random};
+use super::machine::{Bytes, Change, Machine, NAMES, Random};
 use super::*;
 use crate::model::{Answer, Command, Counts, JobRecord, Order, PageQuery};
 use crate::store::redb::open::open_on;
 use crate::store::{OpenError, StoreError, memory};
 
 /// Steps of a life.
-const STEPS: u64 = 40;
+pub(super) const STEPS: u64 = 40;
 /// How often a cut is made at each place, with other survivors.
 const CUTS_EACH: u64 = 4;
 /// One of so many recoveries is cut, too.
@@ -32,7 +33,13 @@ pub(crate) fn first_seed() -> u64 {
     number_of("JOBSLATE_SEED", 1)
 }
 
-fn number_of(variable: &str, usual: u64) -> u64 {
+/// Seeds of the lives in which something of everything fails: one in the tests, more by a variable.
+pub(super) fn fault_seeds() -> std::ops::Range<u64> {
+    let first = first_seed();
+    first..first + number_of("JOBSLATE_FAULT_LIVES", 1)
+}
+
+pub(crate) fn number_of(variable: &str, usual: u64) -> u64 {
     let given = std::env::var(variable).ok();
     given.map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
 }
@@ -40,8 +47,8 @@ fn number_of(variable: &str, usual: u64) -> u64 {
 /// What a store says of itself.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Facts {
-    last_seq: u64,
-    counts: Counts,
+    pub last_seq: u64,
+    pub counts: Counts,
     jobs: Vec<(JobId, Arc<JobRecord>)>,
     operations: Vec<Operation>,
     kept: Vec<Option<Answer>>,
@@ -51,10 +58,6 @@ impl Facts {
     /// `keys` idempotency keys are asked for.
     pub fn of(read: &dyn ReadStore, keys: u64) -> Self {
         Self::try_of(read, keys).unwrap()
-    }
-
-    pub fn last_seq(&self) -> u64 {
-        self.last_seq
     }
 
     pub fn operations(&self) -> &[Operation] {
@@ -135,6 +138,23 @@ impl Home {
     }
 }
 
+impl Home {
+    /// Keeps what a disk held as a store that every build opens: for lives that no seed repeats.
+    pub fn keep(&self, files: &[Bytes; 2], name: &str) -> PathBuf {
+        let kept = std::env::temp_dir().join(format!("jobslate-{name}"));
+        std::fs::create_dir_all(&kept).unwrap();
+        std::fs::copy(self.directory.path().join("STORE"), kept.join("STORE")).unwrap();
+        // As after a kill.
+        std::fs::write(kept.join("LOCK"), "").unwrap();
+        for (name, bytes) in NAMES.iter().zip(files) {
+            let mut content = vec![0; bytes.length];
+            bytes.read(0, &mut content).unwrap();
+            std::fs::write(kept.join(name), content).unwrap();
+        }
+        kept
+    }
+}
+
 /// What a life does: the same for the same seed.
 pub(super) struct Script {
     random: Random,
@@ -201,16 +221,16 @@ pub(super) fn settle(read: &dyn ReadStore) {
 
 /// A life that was recorded.
 pub(super) struct Life {
-    home: Home,
-    before: [Bytes; 2],
+    pub home: Home,
+    pub before: [Bytes; 2],
     log: Vec<(usize, Change)>,
     /// What was acknowledged when so many changes were done: at the beginning, and with each batch.
-    acknowledged: Vec<(usize, Facts)>,
+    pub acknowledged: Vec<(usize, Facts)>,
     keys: u64,
 }
 
 impl Life {
-    fn record(seed: u64) -> Self {
+    pub fn record(seed: u64) -> Self {
         let (home, before) = Home::new();
         let machine = Machine::with(before.clone());
         let (mut write, read) = home.open(&machine).unwrap();
@@ -237,7 +257,7 @@ impl Life {
     }
 
     /// Opens a store on `files`, which a disk held after `place` changes, and compares.
-    fn judge(&self, files: [Bytes; 2], place: usize) -> Result<Machine, String> {
+    pub fn judge(&self, files: [Bytes; 2], place: usize) -> Result<Machine, String> {
         let machine = Machine::with(files);
         let (write, read) = self.home.open(&machine).map_err(|error| error.to_string())?;
         let known = self.acknowledged.partition_point(|(at, _)| *at <= place);
@@ -322,62 +342,35 @@ fn a_disk_that_lies_about_its_syncs_is_found_out() {
     assert!(found > outcome.cuts / 4, "{found} losses in {} cuts", outcome.cuts);
 }
 
-/// Lives once with a disk that fails; the machine, and what was acknowledged.
-fn live_with(fault: Fault, seed: u64, life: &Life) -> Option<(Machine, usize)> {
-    let machine = Machine::with(life.before.clone()).failing(fault);
-    let Ok((mut write, read)) = life.home.open(&machine) else { return Some((machine, 0)) };
-    let mut script = Script::new(seed);
-    let (mut acknowledged, mut has_failed) = (0, false);
-    for _ in 0..STEPS {
-        if script.is_resting() {
-            script.rest(&mut *write, &*read);
-            continue;
-        }
-        let batch = script.batch();
-        let appended = write.append(&batch, TimestampMs(NOW));
-        assert!(!(has_failed && appended.is_ok()), "{fault:?}: acknowledged after a failure");
-        match appended {
-            Ok(_) => acknowledged += 1,
-            Err(_) => has_failed = true,
-        }
-        // What was acknowledged is still told.
-        let (_, facts) = &life.acknowledged[acknowledged];
-        assert_eq!(read.counts().1, facts.last_seq, "{fault:?}");
-        assert_eq!(*read.counts().0, facts.counts, "{fault:?}");
-        let _ = write.maintain(script.now);
-        settle(&*read);
-    }
-    drop(read);
-    let closed = write.close();
-    let is_over = machine.changes() <= fault.at;
-    assert!(is_over || closed.is_err() || !has_failed, "{fault:?}: a clean stop after a failure");
-    (!is_over).then_some((machine, acknowledged))
-}
-
-/// Lets each change of a life fail in turn.
-fn fail_everywhere(is_lasting: bool) {
-    let seed = first_seed();
-    let life = Life::record(seed);
-    let (mut at, mut met) = (0, Met::default());
-    while let Some((machine, acknowledged)) =
-        live_with(Fault { at, of: Kind::Change, is_lasting }, seed, &life)
-    {
-        let (place, _) = life.acknowledged[acknowledged];
-        let judged = life.judge(machine.files(), place);
-        assert!(judged.is_ok(), "JOBSLATE_SEED={seed}, change {at}: {:?}", judged.err());
-        met.add(machine.met());
-        at += 1;
-    }
-    println!("{at} changes failed: {met:?}");
-    assert!(met.writes > 0 && met.lengths > 0 && met.syncs > 0, "{met:?}");
+/// A seed that is printed with a loss finds it again.
+#[test]
+fn lives_of_the_same_seed_do_the_same() {
+    let done = |seed| {
+        let log = Life::record(seed).log;
+        [0, 1].map(|file| {
+            let of_file = log.iter().filter(|(it, _)| *it == file);
+            let changes = of_file.map(|(_, change)| match change {
+                Change::Write(offset, data) => (*offset, Some(data.len())),
+                Change::SetLength(length) => (*length, None),
+                Change::Sync => (0, None),
+            });
+            changes.collect::<Vec<_>>()
+        })
+    };
+    assert!(done(1) == done(1) && done(1) != done(2));
 }
 
 #[test]
-fn a_write_or_a_sync_that_fails_once_is_never_acknowledged_and_costs_nothing_before_it() {
-    fail_everywhere(false);
-}
-
-#[test]
-fn a_disk_that_fails_for_good_costs_nothing_that_was_acknowledged() {
-    fail_everywhere(true);
+fn what_is_kept_of_a_disk_is_the_store_that_it_held() {
+    let life = Life::record(1);
+    let mut disks = Disks::new(life.before.clone(), &life.log, Syncs::Kept);
+    disks.go_to(life.log.len() / 2);
+    let files = disks.after_cut(&mut Random(1));
+    let machine = life.judge(files.clone(), life.log.len() / 2).unwrap();
+    let known = Facts::of(&*life.home.open(&machine).unwrap().1, life.keys);
+    let kept = life.home.keep(&files, "a-test-keeps-this");
+    let (write, read) = open(&StoreOptions { directory: kept.clone(), ..life.home.options() });
+    assert_eq!(Facts::of(&*read, life.keys), known);
+    drop((write, read));
+    std::fs::remove_dir_all(kept).unwrap();
 }

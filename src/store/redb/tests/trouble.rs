@@ -3,7 +3,7 @@
 //! failed is there.
 
 use super::machine::{Fault, Kind, Machine, Met};
-use super::power::{Facts, Home, Script, first_seed, settle};
+use super::power::{Facts, Home, Script, fault_seeds, settle};
 use super::*;
 use crate::store::{AppendError, StoreError, memory};
 
@@ -103,7 +103,7 @@ impl Life<'_> {
             Err(error) => panic!("after the disk was healed: {error}"),
         };
         if found != Facts::of(known, keys) {
-            self.came.differences.push(format!("step {step}: seq {}", found.last_seq()));
+            self.came.differences.push(format!("step {step}: seq {}", found.last_seq));
         } else if step == STEPS {
             let report = read.check().unwrap();
             self.came.differences.extend(report.problems);
@@ -113,9 +113,15 @@ impl Life<'_> {
 
 /// Lets everything of a kind fail once in a life; all that came of it.
 fn fail_each(of: Kind, belief: Belief) -> Came {
-    let (home, before) = Home::new();
-    let seed = first_seed();
     let mut sum = Came::default();
+    fault_seeds().for_each(|seed| fail_each_of_a_life(seed, of, belief, &mut sum));
+    let (failures, found, met) = (sum.failures, sum.found, sum.met);
+    println!("{failures} failures of a {of:?}, {found} batches found: {met:?}");
+    sum
+}
+
+fn fail_each_of_a_life(seed: u64, of: Kind, belief: Belief, sum: &mut Came) {
+    let (home, before) = Home::new();
     for at in 0.. {
         let machine = Machine::with(before.clone());
         // What the first opening does is judged where power is cut.
@@ -141,9 +147,6 @@ fn fail_each(of: Kind, belief: Belief) -> Came {
             break;
         }
     }
-    let (failures, found, met) = (sum.failures, sum.found, sum.met);
-    println!("{failures} failures of a {of:?}, {found} batches found: {met:?}");
-    sum
 }
 
 #[test]

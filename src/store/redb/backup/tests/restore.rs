@@ -1,6 +1,7 @@
 //! Restores that are refused, replace a store, are interrupted, or meet a disk that fails.
 
 use super::*;
+use crate::store::redb::backup::restore::{LEAVES_WHAT_IT_MADE, REPLACES_ANYWAY};
 use crate::store::redb::media::Media;
 use crate::store::redb::open::open_on;
 use crate::store::redb::tests::machine::{Fault, Kind, Machine};
@@ -203,6 +204,30 @@ fn a_restore_on_a_disk_that_fails_leaves_the_old_store_or_nothing() {
         println!("{failed} changes of a restore failed, lasting: {is_lasting}");
         assert!(failed > 20, "{failed}");
     }
+}
+
+/// A disk that takes some of a restore and then fails for good.
+fn failing() -> Machine {
+    let fault = Fault { of: Kind::Change, at: 20, is_lasting: true };
+    Machine::with(Default::default()).failing(fault)
+}
+
+/// A control.
+#[test]
+fn a_restore_that_replaces_whatever_came_of_it_changes_the_old_store() {
+    REPLACES_ANYWAY.set(true);
+    let restore = Restore::new();
+    assert!(restore.onto(&failing(), "to").is_err());
+    REPLACES_ANYWAY.set(false);
+    assert!(files(&restore.directory.path().join("to")) != restore.before);
+}
+
+/// A control.
+#[test]
+#[should_panic(expected = "something is left")]
+fn a_restore_that_leaves_what_it_made_is_found_out() {
+    LEAVES_WHAT_IT_MADE.set(true);
+    Restore::new().fails(failing, "a control");
 }
 
 #[test]
