@@ -31,7 +31,17 @@ impl Events {
     /// # Panics
     /// If the server answers with anything but 200 or 503.
     pub async fn open(address: &str, path: &str, last_id: Option<u64>) -> Option<Self> {
-        let mut stream = TcpStream::connect(address).await.ok()?;
+        let stream = TcpStream::connect(address).await.ok()?;
+        Self::over(stream, address, path, last_id).await
+    }
+
+    /// The same over a connection that is there.
+    pub async fn over(
+        mut stream: TcpStream,
+        address: &str,
+        path: &str,
+        last_id: Option<u64>,
+    ) -> Option<Self> {
         let last_id = last_id.map_or_else(String::new, |id| format!("Last-Event-ID: {id}\r\n"));
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept: text/event-stream\r\n{last_id}\r\n"

@@ -1,14 +1,14 @@
-//! Watchers of the feed: cut at random, over kills and restarts of the server, a thousand at once.
+//! Watchers of the feed: cut at random, over kills and restarts of the server, and crowds of them.
 //! Every update that they want reaches them once, in order.
+
+mod crowds;
 
 use std::collections::HashMap;
 use std::io::Write as _;
 use std::net::TcpListener;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
@@ -75,14 +75,20 @@ fn escaped(text: &str) -> String {
 fn part_of(name: &str, updates_max: usize, site: &Site) -> Trace {
     let mut trace = Trace::read(name);
     trace.updates.truncate(updates_max);
-    trace.path = site.path("part.ndjson");
-    let mut file = std::fs::File::create(&trace.path).unwrap();
-    for it in &trace.updates {
+    trace.path = written(&trace.updates, site);
+    trace
+}
+
+/// Updates in a file that can be imported.
+fn written(updates: &[TraceUpdate], site: &Site) -> PathBuf {
+    let path = site.path("part.ndjson");
+    let mut file = std::fs::File::create(&path).unwrap();
+    for it in updates {
         let line = serde_json::json!({"job_id": it.job_id, "status": it.status, "at": it.at,
                                       "error": it.error, "pipeline": it.pipeline});
         writeln!(file, "{line}").unwrap();
     }
-    trace
+    path
 }
 
 fn runtime() -> Runtime {
@@ -220,170 +226,3 @@ fn free_port(random: &mut Random) -> u16 {
 
 /// A watch that takes longer than this hangs.
 const HANG: Duration = Duration::from_mins(10);
-/// Watchers of the crowd, and what each may cost.
-const CROWD: usize = 1_000;
-const UNFILTERED: usize = 10;
-const BYTES_PER_WATCHER_MAX: u64 = 64 << 10;
-/// Watchers that do not read, and what each may hold: a piece under way, and one in the making.
-const STALLED: usize = 300;
-const STALLED_BYTES_MAX: u64 = 96 << 10;
-
-#[test]
-fn a_thousand_watchers_of_an_import_miss_nothing_and_cost_little() {
-    let updates_max = number_from_environment("JOBSLATE_CROWD_UPDATES", 20_000);
-    raise_open_files();
-    let alone = import_beside(updates_max, 0);
-    let crowded = import_beside(updates_max, CROWD);
-    let grown = crowded.resident_bytes.saturating_sub(alone.resident_bytes);
-    println!(
-        "{updates_max} updates: alone {:?} and {} MiB, beside {CROWD} watchers {:?} and {} MiB: \
-         {} KiB a watcher",
-        alone.elapsed,
-        alone.resident_bytes >> 20,
-        crowded.elapsed,
-        crowded.resident_bytes >> 20,
-        (grown / CROWD as u64) >> 10,
-    );
-    assert!(grown < BYTES_PER_WATCHER_MAX * CROWD as u64, "{grown} bytes more");
-}
-
-/// Watchers that do not read hold little memory and stop nobody; when they read, they miss nothing.
-#[test]
-fn watchers_that_do_not_read_hold_nothing_up() {
-    let updates_max = number_from_environment("JOBSLATE_CROWD_UPDATES", 20_000);
-    let alone = import_beside(updates_max, 0);
-    let site = Site::new(&[]);
-    let trace = part_of("google2011-jobs", updates_max, &site);
-    let server = site.start();
-    let runtime = runtime();
-    let open = Events::open(server.address(), "/v1/updates?after=0", None);
-    let first = runtime.block_on(open).expect("the server is there");
-    let mut stalled = vec![first];
-    // Each begins elsewhere, so that no two hold the same piece.
-    for watcher in 1..STALLED {
-        let path = format!("/v1/updates?after=0&status=queued,processing,w{watcher}");
-        let open = Events::open(server.address(), &path, None);
-        stalled.push(runtime.block_on(open).expect("the server is there"));
-    }
-    succeed(server.import(&trace.path));
-    let stats = server.http.get("/v1/stats").ok();
-    let bytes = stats["process"]["resident_bytes"].as_u64().unwrap();
-    let grown = bytes.saturating_sub(alone.resident_bytes) / STALLED as u64;
-    println!("{STALLED} watchers that do not read: {} KiB each", grown >> 10);
-    assert!(grown < STALLED_BYTES_MAX, "{grown} bytes each");
-    let mut told = 0;
-    while told < updates_max as u64 {
-        let event = runtime.block_on(stalled[0].next()).expect("the stream goes on");
-        if event.data.is_some() {
-            told += 1;
-            assert_eq!(event.id, Some(told));
-        }
-    }
-    drop(stalled);
-    assert!(server.stop().success());
-}
-
-/// Watchers that come back after a restart, each at a place of its own, take turns.
-#[test]
-fn a_crowd_that_comes_back_at_scattered_places_costs_little() {
-    const SCATTERED: usize = 300;
-    let mut random = Random::from_environment();
-    let updates_max = number_from_environment("JOBSLATE_CROWD_UPDATES", 20_000);
-    raise_open_files();
-    let site = Site::new(&[]);
-    let trace = part_of("google2011-jobs", updates_max, &site);
-    let server = site.start();
-    succeed(server.import(&trace.path));
-    assert!(server.stop().success());
-    let server = site.start();
-    let resident = |server: &Server| {
-        server.http.get("/v1/stats").ok()["process"]["resident_bytes"].as_u64().unwrap()
-    };
-    // What one reader of the whole feed leaves behind is not the crowd's.
-    let address = server.address().to_owned();
-    let all = Wanted::all(&trace.updates);
-    runtime().block_on(watch(address.clone(), all, 0, Random::unused()));
-    let before = resident(&server);
-    let (_, jobs) = Wanted::some(&trace.updates);
-    runtime().block_on(async {
-        let mut tasks = tokio::task::JoinSet::new();
-        for number in 0..SCATTERED {
-            let after = random.below(updates_max) as u64;
-            let wanted = jobs[number * 13 % jobs.len()].clone().after(after);
-            tasks.spawn(watch(address.clone(), wanted, 0, Random::unused()));
-        }
-        while let Some(watched) = tasks.join_next().await {
-            assert!(watched.unwrap() <= 1, "nobody was cut");
-        }
-    });
-    let grown = resident(&server).saturating_sub(before) / SCATTERED as u64;
-    println!("{SCATTERED} watchers at scattered places: {} KiB each", grown >> 10);
-    assert!(grown < 2 * STALLED_BYTES_MAX, "{grown} bytes each");
-    assert!(server.stop().success());
-}
-
-struct Imported {
-    resident_bytes: u64,
-    elapsed: Duration,
-}
-
-/// Imports beside so many watchers; the most memory that the server had.
-fn import_beside(updates_max: usize, watchers: usize) -> Imported {
-    let site = Site::new(&[]);
-    let trace = part_of("google2011-jobs", updates_max, &site);
-    let server = site.start();
-    let peak = AtomicUsize::new(0);
-    let is_done = AtomicBool::new(false);
-    let begun = std::time::Instant::now();
-    std::thread::scope(|scope| {
-        let crowd = scope.spawn(|| crowd(&server, &trace.updates, watchers));
-        crate::server::eventually("all watch", || {
-            let stats = server.http.get("/v1/stats").ok();
-            (stats["http"]["watchers"] == watchers).then_some(())
-        });
-        let sampler = scope.spawn(|| {
-            let http = crate::http::Http::new(&server.url);
-            while !is_done.load(Ordering::SeqCst) {
-                let stats = http.get("/v1/stats").ok();
-                let bytes = stats["process"]["resident_bytes"].as_u64().unwrap();
-                peak.fetch_max(bytes as usize, Ordering::SeqCst);
-                std::thread::sleep(Duration::from_millis(20));
-            }
-        });
-        succeed(server.import(&trace.path));
-        crowd.join().unwrap();
-        is_done.store(true, Ordering::SeqCst);
-        sampler.join().unwrap();
-    });
-    let elapsed = begun.elapsed();
-    assert!(server.stop().success());
-    Imported { resident_bytes: peak.load(Ordering::SeqCst) as u64, elapsed }
-}
-
-/// So many watchers: a few want all, half of the others a pipeline, the rest a job.
-fn crowd(server: &Server, updates: &[TraceUpdate], watchers: usize) {
-    let (pipelines, jobs) = Wanted::some(updates);
-    let all = Arc::new(Wanted::all(updates));
-    let address = server.address().to_owned();
-    runtime().block_on(async {
-        let mut tasks = tokio::task::JoinSet::new();
-        for number in 0..watchers {
-            let wanted = match number {
-                ..UNFILTERED => Wanted::clone(&all),
-                _ if number % 2 == 0 => pipelines[number / 2 % pipelines.len()].clone(),
-                _ => jobs[number / 2 * 7 % jobs.len()].clone(),
-            };
-            tasks.spawn(watch(address.clone(), wanted, 0, Random::unused()));
-        }
-        while let Some(watched) = tasks.join_next().await {
-            assert_eq!(watched.unwrap(), 1, "nobody was cut");
-        }
-    });
-}
-
-/// A thousand sockets are more than the usual limit.
-fn raise_open_files() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    setrlimit(Resource::Nofile, raised).unwrap();
-}
