@@ -125,6 +125,10 @@ impl Answered {
         assert_eq!(body["type"], format!("urn:jobslate:problem:{code}"));
         assert_eq!(body["status"], status);
         assert!(body["retryable"].is_boolean() && body["title"].is_string(), "{}", self.text);
+        if matches!(status, 429 | 503 | 507) {
+            let seconds = self.header("retry-after").parse::<u64>();
+            assert!(seconds.is_ok_and(|it| it >= 1), "no retry-after: {:?}", self.headers);
+        }
         body
     }
 

@@ -138,6 +138,7 @@ async fn a_connection_above_the_bound_is_told_so_and_may_ask_for_health() {
     let answer = second.rest().await;
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert!(answer.contains(r#""code":"too_many_connections""#), "{answer}");
+    assert!(answer.contains("\r\nretry-after: 1\r\n"), "{answer}");
     assert!(!answer.contains("outcome"), "{answer}");
     running.server.put("/v1/jobs/told", r#"{"status":"queued"}"#).await.json(200);
     let mut text = Vec::new();

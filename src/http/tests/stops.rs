@@ -88,6 +88,17 @@ async fn a_stopping_server_refuses_writes_and_answers_reads() {
     refuses().await;
 }
 
+/// The control: without a word of when, what may be sent again is no problem as it should be.
+#[tokio::test]
+#[should_panic(expected = "no retry-after")]
+async fn a_problem_that_passes_says_when_to_come_back() {
+    let server = Server::new();
+    server.gate.begin_drain();
+    let mut answer = server.post("", JSON, UPDATE).await;
+    assert_eq!(answer.headers.remove("retry-after").unwrap(), "1");
+    answer.problem(503, "draining");
+}
+
 #[tokio::test]
 async fn a_drained_service_refuses_writes_by_itself() {
     let server = Server::new();
