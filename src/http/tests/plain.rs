@@ -225,6 +225,43 @@ async fn what_the_store_refuses_is_said_as_by_hyper() {
 }
 
 #[tokio::test]
+async fn what_an_opening_or_a_stopping_server_refuses_is_said_as_by_hyper() {
+    let [stopping, stopped] = [(); 2].map(|()| Running::new(HttpOptions::default()));
+    stopping.server.gate.begin_drain();
+    stopped.server.service.drain().await.unwrap();
+    let gate = Gate::new(HttpOptions::default());
+    gate.set_percent(42);
+    let service = Service::in_memory(ServiceOptions::default()).unwrap();
+    let opening = Running::over(Server { gate, service });
+    let gets = || ["", BY_HYPER].map(|headers| get("a", headers));
+    let puts = || ["", BY_HYPER].map(|headers| put("a", r#"{"status":"queued"}"#, headers));
+    let not_applied = r#""outcome":"not_applied""#;
+    let percent = r#""percent":42"#;
+    for (running, [plain_call, hyper_call], status, parts) in [
+        (&opening, gets(), 503, [r#""code":"opening""#, percent]),
+        (&opening, puts(), 503, [percent, not_applied]),
+        (&stopping, puts(), 503, [r#""code":"draining""#, not_applied]),
+        (&stopped, puts(), 503, [r#""code":"draining""#, not_applied]),
+        (&stopping, gets(), 404, [r#""code":"unknown_job""#, ""]),
+        (&stopped, gets(), 404, [r#""code":"unknown_job""#, ""]),
+    ] {
+        let before = handed_over(running);
+        let answer = running.connect().await.ask(&plain_call).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        assert!(parts.iter().all(|part| answer.contains(part)), "{answer}");
+        assert_eq!(answer.contains("\r\nretry-after: 1\r\n"), status == 503, "{answer}");
+        assert_eq!(handed_over(running), before, "{plain_call}");
+        let other = running.connect().await.ask(&hyper_call).await;
+        assert_eq!(lasting(&answer), lasting(&other), "{plain_call}");
+        assert_eq!(handed_over(running), before + 1, "{hyper_call}");
+    }
+    // The control: it is the gate that refused.
+    opening.server.gate.open(opening.server.service.clone());
+    let answer = opening.connect().await.ask(&get("a", "")).await;
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+}
+
+#[tokio::test]
 async fn an_answer_so_long_that_it_counts_is_made_by_hyper() {
     let running = Running::new(HttpOptions::default());
     let escaped = |length: usize| "\\u0001".repeat(length);
