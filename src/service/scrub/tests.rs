@@ -7,8 +7,8 @@ use crate::service::ServiceOptions;
 const DAY: Duration = Duration::from_hours(24);
 const MARK: &[u8] = b"a message that stands in the file as it is";
 
-/// A service that keeps next to nothing in memory, with one job, which is folded.
-fn service(directory: &std::path::Path) -> Service {
+/// A service that keeps next to nothing in memory, with one job and `more`, all folded.
+fn service(directory: &std::path::Path, more: usize) -> Service {
     let open = || {
         let mut options = ServiceOptions::default();
         options.store.directory = directory.to_owned();
@@ -18,7 +18,9 @@ fn service(directory: &std::path::Path) -> Service {
     let service = open();
     let mut update = Update::status("a", "queued").unwrap();
     update.message = Some(String::from_utf8(MARK.to_vec()).unwrap().into());
-    service.submit_blocking(Request::new(vec![update])).unwrap();
+    let more = (0..more).map(|number| Update::status(&format!("b-{number}"), "queued").unwrap());
+    let updates = std::iter::once(update).chain(more).collect();
+    service.submit_blocking(Request::new(updates)).unwrap();
     service.drain_blocking().unwrap();
     drop(service);
     open()
@@ -55,7 +57,7 @@ fn scrub_for(service: &Service, interval: Duration, days: u32) -> ScrubTotals {
 #[test]
 fn a_scrub_begins_after_each_interval_and_finds_nothing_in_a_whole_store() {
     let directory = tempfile::tempdir().unwrap();
-    let service = service(directory.path());
+    let service = service(directory.path(), 0);
     assert_eq!(service.stats().scrub, ScrubTotals::default());
     let totals = scrub_for(&service, DAY * 7, 6);
     assert!(totals.is_on && totals.rounds == 0 && totals.rows == 0, "{totals:?}");
@@ -66,9 +68,34 @@ fn a_scrub_begins_after_each_interval_and_finds_nothing_in_a_whole_store() {
 }
 
 #[test]
+fn a_round_says_how_far_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let service = service(directory.path(), 1_000);
+    let seen = runtime().block_on(async {
+        let (mut round, mut seen) = (std::pin::pin!(service.scrub()), Vec::new());
+        loop {
+            tokio::select! {
+                _found = &mut round => return seen,
+                () = tokio::time::sleep(PAUSE_MIN / 4) => seen.push(service.stats().scrub),
+            }
+        }
+    });
+    let percents: Vec<u8> = seen.iter().map(|it| it.percent).collect();
+    assert!(percents.is_sorted() && percents.iter().all(|it| *it < 100), "{percents:?}");
+    let between: std::collections::BTreeSet<u8> =
+        percents.into_iter().filter(|it| *it > 0).collect();
+    assert!(between.len() > 3, "{between:?}");
+    assert!(seen.iter().all(|it| it.is_running && it.rounds == 0));
+    let totals = service.stats().scrub;
+    assert!(!totals.is_running && totals.rows > 1_000, "{totals:?}");
+    assert_eq!((totals.percent, totals.rounds), (100, 1));
+    service.drain_blocking().unwrap();
+}
+
+#[test]
 fn an_interval_of_zero_is_no_scrub() {
     let directory = tempfile::tempdir().unwrap();
-    let service = service(directory.path());
+    let service = service(directory.path(), 0);
     assert_eq!(scrub_for(&service, Duration::ZERO, 30), ScrubTotals::default());
     service.drain_blocking().unwrap();
 }
@@ -76,7 +103,7 @@ fn an_interval_of_zero_is_no_scrub() {
 #[test]
 fn damage_is_counted_and_logged_and_the_service_goes_on() {
     let directory = tempfile::tempdir().unwrap();
-    let service = service(directory.path());
+    let service = service(directory.path(), 0);
     damage(directory.path());
     let mut totals = ScrubTotals::default();
     let lines = crate::telemetry::capture::logged(tracing::Level::INFO, || {
