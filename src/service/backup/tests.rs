@@ -97,6 +97,31 @@ fn the_newest_backups_are_kept_and_nothing_else_is_touched() {
     assert_eq!((bench.totals().made, bench.totals().failed), (5, 0));
 }
 
+/// The control: as long as there are no more than are kept, none goes.
+#[test]
+fn all_are_kept_where_there_is_room_for_more() {
+    let bench = Bench::new(0);
+    for _ in 0..5 {
+        bench.make(99);
+        bench.clock.advance(HOUR);
+    }
+    assert_eq!(bench.found().len(), 5, "{:?}", bench.found());
+}
+
+#[test]
+fn a_backup_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let bench = Bench::new(0);
+    bench.make(1);
+    let directory = bench.options(1).directory;
+    let mode =
+        |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&directory), 0o700);
+    let found = bench.found();
+    assert_eq!(found.len(), 1);
+    assert_eq!(mode(&directory.join(&found[0])), 0o600, "{found:?}");
+}
+
 #[test]
 fn backups_are_told_apart_by_what_they_hold_whatever_the_clock_says() {
     let bench = Bench::new(0);
