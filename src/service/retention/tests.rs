@@ -63,6 +63,22 @@ async fn each_kind_goes_by_its_own_age_and_number_and_what_is_unfinished_stays()
     assert!(service.check().unwrap().is_clean());
 }
 
+/// The control: a number that is not passed removes none, whatever their age.
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_as_are_kept_stay() {
+    let (service, clock) = service();
+    let reported = service.clone();
+    let jobs = tokio::task::spawn_blocking(move || report(&reported, 10, "completed"));
+    jobs.await.unwrap();
+    clock.advance(1_000 * HOUR);
+    for (jobs_max, removed) in [(11, 0), (10, 0), (9, 1)] {
+        let succeeded = Keep { age: Duration::ZERO, jobs_max };
+        let options = RetentionOptions { succeeded, ..RetentionOptions::default() };
+        assert_eq!(service.retain(&options).await.unwrap(), removed, "{jobs_max}");
+    }
+    assert_eq!(left(&service, "completed"), 9);
+}
+
 #[tokio::test(start_paused = true)]
 async fn rounds_come_at_the_interval() {
     let (service, _clock) = service();
