@@ -104,3 +104,38 @@ fn the_tail_stays_within_its_bounds() {
     assert!(subject.read().stats().folds > 0, "a full tail is folded");
     assert_eq!(subject.read().check().expect("the check reads").jobs, 300);
 }
+
+/// What the tail of a store weighs at most, in bytes, while 200 updates of some KiB each come, and
+/// how often it is folded.
+fn tail_of_long_errors(tail_bytes_max: usize) -> (u64, u64) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let options =
+        StoreOptions { tail_jobs_max: 1_000_000, tail_bytes_max, ..options(directory.path()) };
+    let (write, read, now) = (None, None, Duration::ZERO);
+    let mut subject = Subject { options, is_on_disk: true, write, read, now };
+    subject.open();
+    let error = "e".repeat(4 << 10);
+    let mut most = 0;
+    for number in 0..200_u64 {
+        let (job_id, status) = (format!("job-{number}"), Some("error"));
+        let fields = UpdateFields { job_id: &job_id, status, ..UpdateFields::default() };
+        let update = Update::new(UpdateFields { error: Some(&error), ..fields });
+        let batch = [Request::new(vec![update.expect("an update")])];
+        subject.write().append(&batch, TimestampMs(NOW)).expect("append");
+        most = most.max(subject.read().stats().tail_bytes);
+    }
+    assert_eq!(subject.read().check().expect("the check reads").jobs, 200);
+    (most, subject.read().stats().folds)
+}
+
+/// Both generations together; the control has room for all of it.
+#[test]
+fn the_tail_stays_within_its_bytes() {
+    let bytes_max = 20 << 10;
+    let (most, folds) = tail_of_long_errors(bytes_max);
+    assert!(most <= 2 * bytes_max as u64, "{most} bytes in the tail");
+    assert!(folds > 0, "a full tail is folded");
+    let (most, folds) = tail_of_long_errors(32 << 20);
+    assert!(most > 20 * bytes_max as u64, "{most} bytes in the tail");
+    assert_eq!(folds, 0);
+}
