@@ -6,6 +6,7 @@ use jobslate::model::{
     Ack, Command, IdempotencyKey, JobFilter, JobId, Kind, Order, PageQuery, PipelineName, Request,
     Resolution, Status, TimelineQuery, TimestampMs, Update, UpdateFields,
 };
+use jobslate::service::Prune;
 
 use crate::random::Random;
 
@@ -34,6 +35,7 @@ pub enum Call {
     Pipeline(PipelineName),
     Feed { after_percent: u64, limit: usize },
     Timeline(TimelineQuery),
+    Prune(Prune),
     Check,
     LetPass(Duration),
     SetWall(TimestampMs),
@@ -62,7 +64,8 @@ impl Draw {
     pub fn call(&mut self, random: &mut Random) -> Call {
         match random.below(1_000) {
             0..300 => Call::Submit(self.request(random)),
-            300..420 => Call::Queue((0..1 + random.below(8)).map(|_| update(random)).collect()),
+            300..410 => Call::Queue((0..1 + random.below(8)).map(|_| update(random)).collect()),
+            410..420 => Call::Prune(self.prune(random)),
             420..450 => Call::Submit(removal(random)),
             450..480 => Call::Submit(expectation(random)),
             480..560 => Call::Submit(self.repeat(random)),
@@ -142,6 +145,20 @@ impl Draw {
             key.fingerprint[0] ^= 1;
         }
         request
+    }
+
+    /// Without an age: time that a server ran, which the one that is killed may lose some of.
+    fn prune(&self, random: &mut Random) -> Prune {
+        let words = (0..random.below(3)).map(|_| Status::parse(word(random)).unwrap());
+        Prune {
+            statuses: words.collect(),
+            kinds: (0..random.below(2)).map(|_| Kind::ALL[random.below(Kind::ALL.len())]).collect(),
+            pipeline: maybe(random, 30, pipeline),
+            updated_before: maybe(random, 30, |random| self.lately(random)),
+            older_than: None,
+            keep_newest: maybe(random, 50, |random| random.below(8) as u64),
+            limit: maybe(random, 50, |random| 1 + random.below(8) as u64),
+        }
     }
 
     fn page_query(&self, random: &mut Random) -> PageQuery {

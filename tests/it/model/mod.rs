@@ -48,7 +48,7 @@ fn a_service_on_disk_answers_a_million_calls_as_the_oracle_does() {
     println!("{operations} calls: {told:?}");
     assert!(told.stale > 0 && told.merged > 0 && told.rejected > 0, "{told:?}");
     assert!(told.replayed > 0 && told.reused > 0 && told.queue_full > 0, "{told:?}");
-    assert!(told.folds > 0 && told.restarts > 0, "{told:?}");
+    assert!(told.folds > 0 && told.restarts > 0 && told.pruned > 0, "{told:?}");
 }
 
 /// The controls: an oracle that breaks one rule is found out.

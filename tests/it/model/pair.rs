@@ -10,7 +10,7 @@ use jobslate::model::{
     Ack, Clock, FeedPage, JobId, ManualClock, PageQuery, Request, TimelineQuery, TimestampMs,
     Update,
 };
-use jobslate::service::{Service, ServiceOptions, ServiceStats};
+use jobslate::service::{Prune, Service, ServiceOptions, ServiceStats};
 use jobslate::store::StoreOptions;
 
 use super::broken::{self, Rule};
@@ -27,6 +27,8 @@ pub struct Pair {
     subject: Option<Service>,
     options: ServiceOptions,
     clock: ManualClock,
+    /// For prunes.
+    runtime: tokio::runtime::Runtime,
     /// Removed with everything in it at the end.
     _directory: tempfile::TempDir,
     told: Told,
@@ -46,6 +48,7 @@ pub struct Told {
     /// Of the store on disk.
     pub folds: u64,
     pub restarts: u64,
+    pub pruned: u64,
 }
 
 impl Told {
@@ -60,6 +63,7 @@ impl Told {
         self.queue_full += other.queue_full;
         self.folds += other.folds;
         self.restarts += other.restarts;
+        self.pruned += other.pruned;
     }
 
     fn of(stats: &ServiceStats) -> Self {
@@ -74,12 +78,13 @@ impl Told {
             queue_full: stats.queue_full,
             folds: stats.store.folds,
             restarts: 0,
+            pruned: 0,
         }
     }
 
     /// What both services must agree on.
     fn comparable(self) -> Self {
-        Self { folds: 0, restarts: 0, ..self }
+        Self { folds: 0, restarts: 0, pruned: 0, ..self }
     }
 }
 
@@ -119,8 +124,9 @@ impl Pair {
         let open = |options, _| Ok(broken::open(options, rule));
         let oracle = Service::start(options.clone(), Arc::new(|_| ()), open).unwrap();
         let subject = Some(Service::open(options.clone(), Arc::new(|_| ())).unwrap());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let told = Told::default();
-        Self { oracle, subject, options, clock, _directory: directory, told }
+        Self { oracle, subject, options, clock, runtime, _directory: directory, told }
     }
 
     /// Makes the call on both, and compares what they answer and what can be seen after it.
@@ -138,6 +144,7 @@ impl Pair {
             Call::Pipeline(name) => self.same(|it| it.pipeline(name).unwrap())?,
             Call::Feed { after_percent, limit } => self.feed(*after_percent, *limit)?,
             Call::Timeline(query) => self.timeline(query)?,
+            Call::Prune(prune) => self.prune(prune)?,
             Call::Check => self.check()?,
             Call::LetPass(time) => {
                 self.clock.advance(*time);
@@ -240,6 +247,16 @@ impl Pair {
             let timeline = it.timeline(query).unwrap();
             (timeline.steps, timeline.as_of_seq)
         })
+    }
+
+    /// Counts, then removes; the queues are emptied before, for a prune waits while they are full.
+    fn prune(&mut self, prune: &Prune) -> Result<(), Difference> {
+        self.flush()?;
+        self.same(|it| self.runtime.block_on(it.count_prunable(prune)).unwrap())?;
+        let removed = |it: &Service| self.runtime.block_on(it.prune(prune)).unwrap();
+        let (expected, told) = (removed(&self.oracle), removed(self.subject()));
+        self.told.pruned += told.removed;
+        equal(&expected, &told)
     }
 
     fn check(&self) -> Result<(), Difference> {
