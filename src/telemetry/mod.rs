@@ -10,6 +10,7 @@ pub mod batch_log;
 pub(crate) mod capture;
 pub mod histogram;
 pub mod logging;
+mod panics;
 pub mod pressure;
 
 /// Sums of committed batches, at most one line a second.
@@ -80,6 +81,8 @@ pub const STOPPED_BY_FAILURE: &str = "stopped_by_failure";
 pub const ACCEPT_FAILED: &str = "accept_failed";
 /// A call met an error of the store.
 pub const CALL_FAILED: &str = "call_failed";
+/// A thread panicked, at most one line a second; what that came to is told elsewhere.
+pub const PANICKED: &str = "panicked";
 /// A handler panicked; the caller got 500.
 pub const HANDLER_PANICKED: &str = "handler_panicked";
 /// An answer could not be made.

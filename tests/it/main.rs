@@ -44,6 +44,7 @@ mod stop;
 mod supervisor;
 mod tidy;
 mod trace;
+mod turned_pages;
 mod walk;
 mod watch;
 mod watchers;

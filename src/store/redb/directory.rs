@@ -355,5 +355,6 @@ fn open_plain(
 #[cfg(test)]
 std::thread_local! {
     /// For a control: a file that cannot be synced, or dropped from memory, is read all the same.
-    pub static IGNORES_UNSETTLED_FILES: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    pub static IGNORES_UNSETTLED_FILES: std::cell::Cell<bool> =
+        const { std::cell::Cell::new(false) };
 }

@@ -1,5 +1,5 @@
 //! A disk that fails in the middle of a life, once or for good: what it refused is never
-//! acknowledged, nothing more is done to the file, and nothing is lost that was acknowledged before.
+//! acknowledged, nothing more is done to the file, and nothing is lost that was acknowledged.
 
 use super::machine::{Fault, Kind, Machine, Met};
 use super::power::{Life, STEPS, Script, fault_seeds, settle};

@@ -23,8 +23,8 @@ const CUTS_EACH: u64 = 4;
 /// One of so many recoveries is cut, too.
 const SECOND_CUTS: u64 = 4;
 
-/// Cuts to make: short in the tests, longer by a variable. Lives of a service get all of them, lives
-/// of the store alone a fifth as many.
+/// Cuts to make: short in the tests, longer by a variable. Lives of a service get all of them,
+/// lives of the store alone a fifth as many.
 pub(crate) fn cuts_wanted(fifths: u64) -> u64 {
     number_of("JOBSLATE_POWER_CUTS", 100_000) * fifths / 5
 }
