@@ -170,7 +170,8 @@ fn prunes_beside_writers() -> (u64, u64) {
     let removed = std::thread::scope(|scope| {
         for writer in 0..3 {
             scope.spawn(move || {
-                for number in (writer..JOBS).step_by(30) {
+                // From the end on, where the prunes come last.
+                for number in (writer..JOBS).step_by(30).rev() {
                     let update = Update::status(&format!("doc-{number}"), "processing").unwrap();
                     service.submit_blocking(Request::new(vec![update])).unwrap();
                 }
