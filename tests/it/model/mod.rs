@@ -19,7 +19,7 @@ const OPERATIONS_DEFAULT: usize = 20_000;
 /// Calls of one pair of services; the oracle scans all it has, so each pair lives for so long.
 const LIFE: usize = 10_000;
 /// A broken rule must be seen within so many calls.
-const CONTROL_OPERATIONS: usize = 2_000;
+const CONTROL_OPERATIONS: usize = LIFE;
 
 /// Plays `operations` calls into a new pair; the first difference, and which call showed it.
 fn play(random: &mut Random, operations: usize, rule: Option<Rule>) -> Result<Pair, String> {
