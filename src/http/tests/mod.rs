@@ -4,6 +4,7 @@ mod backup;
 mod bad_input;
 mod bounds;
 mod feed;
+mod hostile;
 mod hosts;
 mod jobs;
 mod lists;
