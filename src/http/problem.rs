@@ -143,12 +143,20 @@ impl From<StoreError> for Problem {
 
 /// At most one line a second, for each reader may meet the same error again and again.
 fn log_store_error(error: &StoreError) {
-    static LIMITER: LazyLock<Mutex<Limiter>> =
-        LazyLock::new(|| Mutex::new(Limiter::new(Duration::from_secs(1))));
-    let now = Clock::System.monotonic();
-    if LIMITER.lock().unwrap_or_else(PoisonError::into_inner).pass(now) {
+    static LIMITER: OncePerSecond = once_per_second();
+    if passes(&LIMITER) {
         tracing::error!(event = telemetry::CALL_FAILED, %error, "A call met an error of the store");
     }
+}
+
+type OncePerSecond = LazyLock<Mutex<Limiter>>;
+
+const fn once_per_second() -> OncePerSecond {
+    LazyLock::new(|| Mutex::new(Limiter::new(Duration::from_secs(1))))
+}
+
+fn passes(limiter: &Mutex<Limiter>) -> bool {
+    limiter.lock().unwrap_or_else(PoisonError::into_inner).pass(Clock::System.monotonic())
 }
 
 impl Problem {
@@ -193,7 +201,12 @@ pub(super) fn write_panicked(panic: Box<dyn Any + Send>) -> axum::response::Resp
     problem.into_response()
 }
 
+/// The panic itself is in the log already.
 fn log_panic(panic: &(dyn Any + Send)) {
+    static LIMITER: OncePerSecond = once_per_second();
+    if !passes(&LIMITER) {
+        return;
+    }
     let text = panic_text(panic);
     tracing::error!(event = telemetry::HANDLER_PANICKED, panic = text, "A handler panicked");
 }

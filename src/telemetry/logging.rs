@@ -113,7 +113,7 @@ fn lock(file: &Mutex<File>) -> MutexGuard<'_, File> {
     file.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Sets up the log of this process; may be called once.
+/// Sets up the log of this process, to which panics go from then on; may be called once.
 ///
 /// # Errors
 /// [`LogError`]: the file cannot be opened, or the level is not a filter.

@@ -81,7 +81,7 @@ pub const STOPPED_BY_FAILURE: &str = "stopped_by_failure";
 pub const ACCEPT_FAILED: &str = "accept_failed";
 /// A call met an error of the store.
 pub const CALL_FAILED: &str = "call_failed";
-/// A thread panicked, at most one line a second; what that came to is told elsewhere.
+/// A thread panicked; the same panic at most once a second.
 pub const PANICKED: &str = "panicked";
 /// A handler panicked; the caller got 500.
 pub const HANDLER_PANICKED: &str = "handler_panicked";

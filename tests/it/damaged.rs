@@ -222,7 +222,7 @@ fn the_scrub_of_a_running_server_finds_what_its_start_does_not() {
     let whole = damaged_with(&scrubbing, &site, |_| ());
     let server = whole.start();
     let totals = scrubbed(&server);
-    assert_eq!((&totals["problems"], &totals["percent"]), (&0.into(), &100.into()), "{totals}");
+    assert_eq!(totals["problems"], 0, "{totals}");
     assert!(totals["rows"].as_u64() > Some(JOBS as u64), "{totals}");
     assert!(server.stop().success());
     let log = whole.log();

@@ -189,7 +189,7 @@ fn child_logs_with_the_mend() {
 /// Logs in a thread of its own, and says on standard output what became of it.
 fn log_to_nobody(log_internal_errors: bool) {
     let lines = tracing_subscriber::fmt().with_writer(std::io::stderr);
-    lines.log_internal_errors(log_internal_errors).init();
+    lines.log_internal_errors(log_internal_errors).try_init().expect("a process of its own");
     let thread = std::thread::spawn(|| tracing::info!("a line"));
     if let Err(panic) = thread.join() {
         println!("{:?}", panic.downcast_ref::<String>());

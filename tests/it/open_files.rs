@@ -117,10 +117,11 @@ fn a_thousand_clients_take_no_file_of_the_store() {
         assert!(files + 64 <= 256, "{files} files are open, none are left for the store");
         (stats["fold"]["count"].as_u64() >= Some(1)).then_some(())
     });
+    // Before the backup, whose file is closed some time after its last byte came.
+    let files = first_free(&server);
     let (status, backup) = one.back_up();
     assert!(status == 200 && !backup.is_empty(), "{status} {}", backup.len());
     // The control: with no file left, it says so.
-    let files = first_free(&server);
     set_limit(&server, files, Some(256));
     let (status, problem) = one.back_up();
     set_limit(&server, 256, Some(256));

@@ -15,6 +15,7 @@ use super::server::Running;
 use super::smuggling::{CANARY, DOUBTFUL, count};
 use super::*;
 use crate::store::redb::tests::machine::Random;
+use crate::store::redb::tests::power::number_of;
 
 /// Connections at a time.
 const TOGETHER: u64 = 200;
@@ -55,11 +56,6 @@ const ORDERLY: [&str; 12] = [
 ];
 /// Bytes that mean something to one reader or another.
 const ODD: &[u8] = b"\r\n\t\0\x0b\x7f\xff :;,+-_\"0123xX";
-
-fn number_of(variable: &str, usual: u64) -> u64 {
-    let given = std::env::var(variable).ok();
-    given.map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
-}
 
 /// The rounds that are wanted, and the source of what they do.
 fn rounds() -> (u64, Random) {
@@ -280,7 +276,7 @@ impl Told {
 async fn no_random_head_lets_a_request_through_that_another_reader_does_not_see() {
     let (rounds, mut random) = rounds();
     // A head or a body that has no end is waited for so long.
-    let wait = Duration::from_millis(500);
+    let wait = Duration::from_secs(1);
     let (header_timeout, body_timeout, idle_timeout) = (wait, wait, wait);
     let options = HttpOptions { header_timeout, body_timeout, idle_timeout, ..Default::default() };
     let running = Running::new(options);

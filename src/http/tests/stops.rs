@@ -91,7 +91,7 @@ async fn a_stopping_server_refuses_writes_and_answers_reads() {
 /// The control: without a word of when, what may be sent again is no problem as it should be.
 #[tokio::test]
 #[should_panic(expected = "no retry-after")]
-async fn a_problem_that_passes_says_when_to_come_back() {
+async fn a_problem_that_passes_and_does_not_say_when_is_found_out() {
     let server = Server::new();
     server.gate.begin_drain();
     let mut answer = server.post("", JSON, UPDATE).await;

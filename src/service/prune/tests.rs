@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::model::{Clock, ManualClock, Update, UpdateFields};
+use crate::store::redb::tests::power::number_of;
 use crate::store::{
     self, AppendError, Appended, ReadStore, ReopenError, Reopened, Sides, Upkeep, WriteStore,
 };
@@ -197,15 +198,18 @@ fn prunes_beside_writers() -> (u64, u64) {
 
 #[test]
 fn prunes_beside_writers_lose_nothing_that_was_acknowledged() {
-    let rounds = ages::number_of("JOBSLATE_PRUNE_ROUNDS", 1);
+    let rounds = number_of("JOBSLATE_PRUNE_ROUNDS", 1);
     let (mut removed, mut lost) = (0, 0);
     for _ in 0..rounds {
         let of_round = prunes_beside_writers();
         removed += of_round.0;
         lost += of_round.1;
     }
-    println!("{rounds} rounds, {} started again, {removed} removed, {lost} lost", rounds * 300);
-    assert!(removed >= rounds * 2_700);
+    // The others of those 300 had gone before, and are new jobs.
+    let met = rounds * 3_000 - removed;
+    println!("{rounds} rounds, {removed} removed, {met} started again before, {lost} lost");
+    assert!(met <= rounds * 300);
+    assert!(met > 0 || rounds < 20, "no writer met a prune");
     assert_eq!(lost, 0);
 }
 

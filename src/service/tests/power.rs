@@ -8,6 +8,7 @@
 //! whole, and with none that was not made yet. Whoever then repeats a call with its key is answered
 //! from the first, or makes it: either way it is there once.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
@@ -28,6 +29,8 @@ const CUTS_EACH: u64 = 3;
 const SECOND_CUTS: u64 = 4;
 /// After one of so many cuts, all calls with a key are repeated.
 const REPEATS: u64 = 8;
+/// Losses of a life whose files are kept.
+const KEPT_MAX: u64 = 3;
 
 /// A call that was admitted, and its answer.
 struct Call {
@@ -283,14 +286,14 @@ struct Outcome {
 fn cut_everywhere(seed: u64, syncs: Syncs, outcome: &mut Outcome) {
     let life = Life::record(seed);
     let mut disks = Disks::new(life.before.clone(), &life.log, syncs);
-    let mut random = Random(seed);
+    let (mut random, kept) = (Random(seed), Cell::new(0));
     for place in 0..=life.log.len() {
         disks.go_to(place);
         let acknowledged = life.calls.iter().filter(|call| call.durable <= place).count() as u64;
         let note = |what: String, files: &[Bytes; 2]| {
-            let name = format!("loss-{seed}-{place}");
-            let kept = (syncs == Syncs::Kept).then(|| life.home.keep(files, &name));
-            format!("JOBSLATE_SEED={seed}, change {place}: {what}; the files: {kept:?}")
+            let is_kept = syncs == Syncs::Kept && kept.replace(kept.get() + 1) < KEPT_MAX;
+            let files = is_kept.then(|| life.home.keep(files));
+            format!("JOBSLATE_SEED={seed}, change {place}: {what}; the files: {files:?}")
         };
         for _ in 0..CUTS_EACH {
             let files = disks.after_cut(&mut random);

@@ -11,6 +11,8 @@ const SECOND: Duration = Duration::from_secs(1);
 /// DESIGN, section 4: writes are back so soon after there is room.
 const BACK_WITHIN: Duration = Duration::from_secs(15);
 
+const HANG: Duration = Duration::from_mins(5);
+
 /// A service on a machine, with time in the hand of the test.
 struct Host {
     service: Service,
@@ -51,8 +53,9 @@ impl Host {
     /// Lets time pass; the writer does what is due then.
     fn pass(&self, time: Duration) {
         self.clock.advance(time);
-        let turns = self.service.turns();
+        let (turns, begun) = (self.service.turns(), std::time::Instant::now());
         while self.service.turns() < turns + 3 {
+            assert!(begun.elapsed() < HANG, "the writer hangs");
             self.service.inner.queue.wake();
             std::thread::yield_now();
         }
@@ -91,6 +94,8 @@ impl Host {
     /// Gives the room back: updates are taken soon after, and none is lost.
     fn regain_room(mut self) {
         self.machine.bound(None, 0);
+        // The control: it is its timers that find the room, and not who asks.
+        assert!(!self.is_taken());
         let after = self.taken_after(2 * BACK_WITHIN).expect("there is room");
         println!("taken again after {after:?}");
         assert!(after <= BACK_WITHIN, "{after:?}");

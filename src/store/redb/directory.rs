@@ -214,10 +214,7 @@ impl Directory {
             return Err(damaged(&path, "it is empty", WAY_BACK));
         }
         rustix::fs::fchmod(&file, FILE_MODE).map_err(|e| failed(&path, e))?;
-        let is_kept = self.was_clean && reread == Reread::AfterUncleanStop;
-        let synced = media.sync(name, &file);
-        let settled =
-            synced.and_then(|()| if is_kept { Ok(()) } else { media.forget(name, &file) });
+        let settled = self.settle_file(name, &file, reread, media);
         #[cfg(test)]
         let settled = if IGNORES_UNSETTLED_FILES.get() { Ok(()) } else { settled };
         settled.map_err(|e| failed(&path, e))?;
@@ -226,6 +223,21 @@ impl Directory {
         let ahead = NonZeroU64::new(metadata.len().min(READ_AHEAD_BYTES_MAX));
         let _ = rustix::fs::fadvise(&file, 0, ahead, Advice::WillNeed);
         Ok(file)
+    }
+
+    /// Syncs a file, and has it read from the disk from then on, as `reread` says.
+    fn settle_file(
+        &self,
+        name: &str,
+        file: &File,
+        reread: Reread,
+        media: &dyn Media,
+    ) -> std::io::Result<()> {
+        media.sync(name, file)?;
+        if !self.was_clean || reread == Reread::Always {
+            media.forget(name, file)?;
+        }
+        Ok(())
     }
 
     /// Makes created and renamed names durable.

@@ -162,6 +162,10 @@ impl Site {
 pub fn both(
     open: impl Fn(&str) -> Result<StoreFile, OpenError> + Sync,
 ) -> Result<[StoreFile; 2], OpenError> {
+    #[cfg(test)]
+    if tests::OPENS_IN_TURN.get() {
+        return Ok([open(JOURNAL)?, open(TABLES)?]);
+    }
     let (journal, tables) = std::thread::scope(|scope| {
         let journal = scope.spawn(|| open(JOURNAL));
         let tables = open(TABLES);
@@ -173,6 +177,8 @@ pub fn both(
 #[cfg(test)]
 pub mod tests {
     std::thread_local! {
+        /// For controls: both files are opened on this thread, whose switches they see.
+        pub static OPENS_IN_TURN: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
         /// For a control: what the system refused is said to be damage.
         pub static TAKES_ERRORS_FOR_DAMAGE: std::cell::Cell<bool> =
             const { std::cell::Cell::new(false) };

@@ -279,11 +279,6 @@ fn in_any_history_old_jobs_go_and_no_younger_one() {
     assert!(controls.stuck_by_ages > 0, "{controls:?}");
 }
 
-pub fn number_of(variable: &str, usual: u64) -> u64 {
-    let given = std::env::var(variable).ok();
-    given.map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
-}
-
 /// SplitMix64.
 struct Random(u64);
 

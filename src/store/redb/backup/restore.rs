@@ -57,8 +57,10 @@ pub(super) fn restore_on(
         return restored;
     }
     #[cfg(test)]
-    if LEAVES_WHAT_IT_MADE.get() {
-        return restored;
+    match AFTER_A_REFUSAL.get() {
+        AfterRefusal::Withdraw => {}
+        AfterRefusal::Leave => return restored,
+        AfterRefusal::Replace => place.replace()?,
     }
     place.withdraw(before)?;
     restored
@@ -77,13 +79,8 @@ fn make(
         return Err(RestoreError::Exists { directory });
     }
     let options = keeping_all(&place.restoring());
-    let made = fill_new(reader, &options, media)
-        .and_then(|summary| check(&options, &summary, media).map(|()| summary));
-    #[cfg(test)]
-    if REPLACES_ANYWAY.get() {
-        place.replace()?;
-    }
-    let summary = made?;
+    let summary = fill_new(reader, &options, media)?;
+    check(&options, &summary, media)?;
     place.replace()?;
     Ok(summary)
 }
@@ -221,10 +218,19 @@ fn check(
     Ok(())
 }
 
+/// For controls: what is done after a restore was refused.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug)]
+pub enum AfterRefusal {
+    Withdraw,
+    /// What was made stays.
+    Leave,
+    /// It takes the place of the old store.
+    Replace,
+}
+
 #[cfg(test)]
 std::thread_local! {
-    /// For a control: a store that could not be made whole takes the place of the old one.
-    pub static REPLACES_ANYWAY: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
-    /// For a control: nothing is removed after a restore that was refused.
-    pub static LEAVES_WHAT_IT_MADE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    pub static AFTER_A_REFUSAL: std::cell::Cell<AfterRefusal> =
+        const { std::cell::Cell::new(AfterRefusal::Withdraw) };
 }

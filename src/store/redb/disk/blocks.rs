@@ -17,8 +17,9 @@ use std::sync::{Mutex, PoisonError, RwLock};
 /// redb's smallest page, which is also what it aligns the others to.
 pub const BLOCK_BYTES: usize = 4096;
 /// What a changed block reads as. No page of redb is of this type; and where redb does not look at
-/// the type, as in joining two pages, the 65,535 rows of which it then reads end at 4 GiB, and it
-/// panics. (All our keys and values are of variable length, so that these ends are looked up.)
+/// the type, as in joining two pages, it reads that there are 65,535 rows which end 4 GiB behind
+/// the begin of the page, and panics. (All our keys and values are of variable length, so that
+/// these ends are looked up.)
 const BLANK: u8 = 0xff;
 /// No sum: nothing is known of the block.
 const UNKNOWN: u32 = 0;
@@ -49,7 +50,7 @@ impl Blocks {
         sums.resize_with(blocks, AtomicU32::default);
     }
 
-    /// What is about to be written. A block of which this is a part is known no more.
+    /// What is about to be written. Of a block that is written in part nothing is known any more.
     pub fn note_written(&self, offset: u64, data: &[u8]) {
         let end = number((offset + data.len() as u64).next_multiple_of(BLOCK_BYTES as u64));
         let sums = self.sums.read().unwrap_or_else(PoisonError::into_inner);

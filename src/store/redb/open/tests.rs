@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::*;
 use crate::model::{JobId, Request, Update};
 use crate::store::redb::disk::tests::HOLDS_NOTHING;
-use crate::store::redb::site::tests::READS_UNVERIFIED;
+use crate::store::redb::site::tests::{OPENS_IN_TURN, READS_UNVERIFIED};
 use crate::store::redb::tests::machine::Random;
 use crate::store::redb::tests::power::{Facts, first_seed, number_of};
 
@@ -329,20 +329,17 @@ impl Came {
     }
 }
 
-/// Damages every page of both files, each in a store of its own. A bit of each is turned; more than
-/// once by a variable.
-fn damage_every_page() -> Came {
+/// Does each of the damages to every page of both files of `whole`, each in a store of its own.
+fn damage_every_page(whole: &Home, damages: &[Damage]) -> Came {
     const PAGE_BYTES: usize = 4_096;
-    let (whole, home) = (Home::with_jobs(40, true), Home::fast());
+    let home = Home::fast();
     let contents = whole.contents();
     let known = Facts::of(&*whole.open().unwrap().1, 0);
     let (mut random, mut came) = (Random(first_seed()), Came::default());
-    let turns = (number_of("JOBSLATE_FLIPS", 400) / 400).max(1) as usize;
-    let damages = std::iter::repeat_n(Damage::Turned, turns).chain([Damage::Zeroed, Damage::Cut]);
     for (name, bytes) in contents.iter().filter(|(name, _)| name != "STORE") {
         for place in (0..bytes.len()).step_by(PAGE_BYTES) {
             let page = place..bytes.len().min(place + PAGE_BYTES);
-            for damage in damages.clone() {
+            for damage in damages.iter().copied() {
                 for (name, content) in &contents {
                     std::fs::write(home.path(name), content).unwrap();
                 }
@@ -359,19 +356,31 @@ fn damage_every_page() -> Came {
     came
 }
 
+/// One bit of each page is turned; more than once by a variable.
 #[test]
 fn a_page_that_is_zeroed_turned_or_cut_is_refused_untouched_or_changes_no_answer() {
-    let Came { refused, intact, wrong } = damage_every_page();
+    let turns = (number_of("JOBSLATE_FLIPS", 400) / 400).max(1) as usize;
+    let damages = [&[Damage::Zeroed, Damage::Cut][..], &vec![Damage::Turned; turns]].concat();
+    let Came { refused, intact, wrong } = damage_every_page(&Home::with_jobs(40, true), &damages);
     println!("zeroed, cut, turned: {refused:?} refused, {intact:?} intact");
     assert!(wrong.is_empty(), "{} wrong: {:#?}", wrong.len(), wrong.first());
     assert!(refused.iter().all(|it| *it > 5) && intact[0] > 5 && intact[2] > 5);
 }
 
-/// A control.
+/// After a kill redb repairs a file before it verifies it.
+#[test]
+fn a_file_that_is_cut_after_a_kill_is_refused_untouched() {
+    let Came { refused, wrong, .. } =
+        damage_every_page(&Home::with_jobs(40, false), &[Damage::Cut]);
+    assert!(wrong.is_empty(), "{} wrong: {:#?}", wrong.len(), wrong.first());
+    assert!(refused[1] > 5, "{refused:?}");
+}
+
+/// A control. (Segments of the journal carry sums of their own.)
 #[test]
 fn an_opening_that_does_not_verify_the_pages_is_found_out() {
     READS_UNVERIFIED.set(true);
-    let wrong = damage_every_page().wrong;
+    let wrong = damage_every_page(&Home::with_jobs(40, true), &[Damage::Zeroed]).wrong;
     READS_UNVERIFIED.set(false);
     assert!(wrong.iter().any(|it| it.ends_with("another store")), "{:#?}", wrong.first());
 }
@@ -380,7 +389,11 @@ fn an_opening_that_does_not_verify_the_pages_is_found_out() {
 #[test]
 fn an_opening_that_changes_what_it_then_refuses_is_found_out() {
     HOLDS_NOTHING.set(true);
-    let wrong = damage_every_page().wrong;
+    OPENS_IN_TURN.set(true);
+    let wrong = damage_every_page(&Home::with_jobs(40, true), &[Damage::Zeroed]).wrong;
     HOLDS_NOTHING.set(false);
-    assert!(wrong.iter().any(|it| it.ends_with("changed")), "{:#?}", wrong.first());
+    OPENS_IN_TURN.set(false);
+    let is_changed =
+        |name: &str| wrong.iter().any(|it| it.contains(name) && it.ends_with("changed"));
+    assert!(is_changed(JOURNAL) && is_changed(TABLES), "{wrong:#?}");
 }

@@ -136,13 +136,10 @@ impl Home {
     ) -> Result<Sides, OpenError> {
         open_on(options, hooks, Arc::new(machine.clone()))
     }
-}
 
-impl Home {
     /// Keeps what a disk held as a store that every build opens: for lives that no seed repeats.
-    pub fn keep(&self, files: &[Bytes; 2], name: &str) -> PathBuf {
-        let kept = std::env::temp_dir().join(format!("jobslate-{name}"));
-        std::fs::create_dir_all(&kept).unwrap();
+    pub fn keep(&self, files: &[Bytes; 2]) -> PathBuf {
+        let kept = tempfile::Builder::new().prefix("jobslate-loss-").tempdir().unwrap().keep();
         std::fs::copy(self.directory.path().join("STORE"), kept.join("STORE")).unwrap();
         // As after a kill.
         std::fs::write(kept.join("LOCK"), "").unwrap();
@@ -368,7 +365,7 @@ fn what_is_kept_of_a_disk_is_the_store_that_it_held() {
     let files = disks.after_cut(&mut Random(1));
     let machine = life.judge(files.clone(), life.log.len() / 2).unwrap();
     let known = Facts::of(&*life.home.open(&machine).unwrap().1, life.keys);
-    let kept = life.home.keep(&files, "a-test-keeps-this");
+    let kept = life.home.keep(&files);
     let (write, read) = open(&StoreOptions { directory: kept.clone(), ..life.home.options() });
     assert_eq!(Facts::of(&*read, life.keys), known);
     drop((write, read));

@@ -73,8 +73,12 @@ impl Life<'_> {
             settle(&*read);
             self.compare(step, &*read, &*known);
         }
-        while write.maintain(self.script.now).is_err() {
-            self.reopen(&mut *write);
+        // A fold that is begun here may be what meets the fault.
+        for _ in 0..2 {
+            while write.maintain(self.script.now).is_err() {
+                self.reopen(&mut *write);
+            }
+            settle(&*read);
         }
         drop(read);
         self.machine.heal();

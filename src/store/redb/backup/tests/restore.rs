@@ -1,7 +1,7 @@
 //! Restores that are refused, replace a store, are interrupted, or meet a disk that fails.
 
 use super::*;
-use crate::store::redb::backup::restore::{LEAVES_WHAT_IT_MADE, REPLACES_ANYWAY};
+use crate::store::redb::backup::restore::{AFTER_A_REFUSAL, AfterRefusal};
 use crate::store::redb::media::Media;
 use crate::store::redb::open::open_on;
 use crate::store::redb::tests::machine::{Fault, Kind, Machine};
@@ -215,10 +215,10 @@ fn failing() -> Machine {
 /// A control.
 #[test]
 fn a_restore_that_replaces_whatever_came_of_it_changes_the_old_store() {
-    REPLACES_ANYWAY.set(true);
+    AFTER_A_REFUSAL.set(AfterRefusal::Replace);
     let restore = Restore::new();
     assert!(restore.onto(&failing(), "to").is_err());
-    REPLACES_ANYWAY.set(false);
+    AFTER_A_REFUSAL.set(AfterRefusal::Withdraw);
     assert!(files(&restore.directory.path().join("to")) != restore.before);
 }
 
@@ -226,7 +226,7 @@ fn a_restore_that_replaces_whatever_came_of_it_changes_the_old_store() {
 #[test]
 #[should_panic(expected = "something is left")]
 fn a_restore_that_leaves_what_it_made_is_found_out() {
-    LEAVES_WHAT_IT_MADE.set(true);
+    AFTER_A_REFUSAL.set(AfterRefusal::Leave);
     Restore::new().fails(failing, "a control");
 }
 
