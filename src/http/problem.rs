@@ -134,7 +134,7 @@ impl From<StoreError> for Problem {
             StoreError::Failed(_) | StoreError::Panicked(_) => Self::storage_failed(),
             StoreError::Full(_) => Self::storage_full(),
             StoreError::CorruptRecord { .. } => {
-                let detail = "a record is not what was written; the log names it";
+                let detail = "a record is not what was written; `jobslate check` names it";
                 Self::new(ProblemCode::CorruptRecord, detail)
             }
         }
@@ -143,8 +143,11 @@ impl From<StoreError> for Problem {
 
 /// At most one line a second, for each reader may meet the same error again and again.
 fn log_store_error(error: &StoreError) {
-    static LIMITER: OncePerSecond = once_per_second();
-    if passes(&LIMITER) {
+    static CORRUPT: OncePerSecond = once_per_second();
+    static OTHERS: OncePerSecond = once_per_second();
+    let limiter =
+        if matches!(error, StoreError::CorruptRecord { .. }) { &CORRUPT } else { &OTHERS };
+    if passes(limiter) {
         tracing::error!(event = telemetry::CALL_FAILED, %error, "A call met an error of the store");
     }
 }

@@ -129,7 +129,7 @@ pub fn init(options: &LogOptions) -> Result<Log, LogError> {
         None => subscriber(filter, options.format, io::stderr, has_colours()),
     };
     subscriber.try_init().map_err(|_| LogError::Twice)?;
-    super::panics::log_panics();
+    super::panics::log_panics(file.is_some());
     Ok(Log { file })
 }
 

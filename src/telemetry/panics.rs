@@ -13,31 +13,32 @@ use crate::model::Clock;
 
 const GAP: Duration = Duration::from_secs(1);
 
-/// From now on a thread that panics says so in the log, and on standard error only if the log has
-/// no lines of errors.
-pub fn log_panics() {
+/// From now on a thread that panics says so in the log; and as before on standard error, unless
+/// that is the log and has lines of errors. (A log file may be on a disk that is full.)
+pub fn log_panics(is_log_a_file: bool) {
     let (places, before) = (Places::default(), std::panic::take_hook());
     std::panic::set_hook(Box::new(move |panic| {
-        if !tracing::enabled!(tracing::Level::ERROR) {
-            return before(panic);
-        }
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        if places.pass(&place, Clock::System.monotonic()) {
-            log(panic, &place);
+        if !places.pass(&place, Clock::System.monotonic()) {
+            return;
+        }
+        log(panic, &place);
+        if is_log_a_file || !tracing::enabled!(tracing::Level::ERROR) {
+            before(panic);
         }
     }));
 }
 
 fn log(panic: &PanicHookInfo<'_>, place: &str) {
     // Only if the environment asks for it.
-    let backtrace = Some(Backtrace::capture());
-    let backtrace = backtrace.filter(|it| it.status() == BacktraceStatus::Captured);
+    let backtrace = Backtrace::capture();
+    let is_captured = backtrace.status() == BacktraceStatus::Captured;
     tracing::error!(
         event = PANICKED,
         panic = panic.payload_as_str().unwrap_or("a panic without a text"),
         thread = std::thread::current().name(),
         place,
-        backtrace = backtrace.map(|it| it.to_string()),
+        backtrace = is_captured.then(|| backtrace.to_string()),
         "A thread panicked"
     );
 }

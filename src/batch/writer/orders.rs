@@ -30,8 +30,7 @@ const LIMITS: Limits = Limits {
 
 /// Schedules of each scenario; `JOBSLATE_QUEUE_SCHEDULES` asks for more.
 fn schedules() -> usize {
-    let wanted = std::env::var("JOBSLATE_QUEUE_SCHEDULES").ok();
-    wanted.and_then(|it| it.parse().ok()).unwrap_or(2_000)
+    crate::store::redb::tests::power::number_of("JOBSLATE_QUEUE_SCHEDULES", 2_000) as usize
 }
 
 /// One who waits, or not: what the ticket told, and how often.

@@ -40,7 +40,6 @@ async fn a_panic_of_the_writer_is_told_to_its_callers_and_ends_the_process_with_
     assert!(failure.message.contains("the writer panicked"), "{failure}");
 }
 
-/// A store that fails is no bug: nothing ends by itself here.
 /// What a store that cannot be opened again leaves of the process; `None` if it goes on.
 async fn end_of(is_of_tables: bool) -> Option<Exit> {
     let (store, clock) = (Fake::default(), ManualClock::default());

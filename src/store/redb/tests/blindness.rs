@@ -145,6 +145,7 @@ fn live(life: &Life, at: usize, reader: Reader, came: &mut Came) -> usize {
 fn live_each(reader: Reader) -> Came {
     let mut came = Came::default();
     for seed in fault_seeds() {
+        println!("JOBSLATE_SEED={seed}");
         let (home, before) = Home::new();
         let life = Life { home, before, seed };
         let reads = live(&life, usize::MAX, reader, &mut came);

@@ -39,6 +39,7 @@ fn live_with(fault: Fault, seed: u64, life: &Life) -> Option<(Machine, usize)> {
 
 /// Lets each change of a life fail in turn; what was done or found that must not be.
 fn fail_everywhere(of: Kind, is_lasting: bool, seed: u64) -> (Met, Vec<String>) {
+    println!("JOBSLATE_SEED={seed}");
     let life = Life::record(seed);
     let (mut at, mut met, mut wrong) = (0, Met::default(), Vec::new());
     while let Some((machine, acknowledged)) = live_with(Fault { at, of, is_lasting }, seed, &life) {

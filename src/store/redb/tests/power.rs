@@ -279,6 +279,7 @@ struct Outcome {
 
 /// Cuts the power after each change of one life.
 fn cut_everywhere(seed: u64, syncs: Syncs, outcome: &mut Outcome) {
+    println!("JOBSLATE_SEED={seed}");
     let life = Life::record(seed);
     let mut disks = Disks::new(life.before.clone(), &life.log, syncs);
     let mut random = Random(seed);

@@ -125,6 +125,7 @@ fn fail_each(of: Kind, belief: Belief) -> Came {
 }
 
 fn fail_each_of_a_life(seed: u64, of: Kind, belief: Belief, sum: &mut Came) {
+    println!("JOBSLATE_SEED={seed}");
     let (home, before) = Home::new();
     for at in 0.. {
         let machine = Machine::with(before.clone());
