@@ -5,7 +5,7 @@
 
 use std::any::Any;
 use std::borrow::Cow;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -141,21 +141,17 @@ impl From<StoreError> for Problem {
     }
 }
 
-/// At most one line a second, for each reader may meet the same error again and again.
+/// Between two lines of a kind: each reader may meet the same error again and again.
+const LOG_GAP: Duration = Duration::from_secs(1);
+
 fn log_store_error(error: &StoreError) {
-    static CORRUPT: OncePerSecond = once_per_second();
-    static OTHERS: OncePerSecond = once_per_second();
+    static CORRUPT: Mutex<Limiter> = Mutex::new(Limiter::new(LOG_GAP));
+    static OTHERS: Mutex<Limiter> = Mutex::new(Limiter::new(LOG_GAP));
     let limiter =
         if matches!(error, StoreError::CorruptRecord { .. }) { &CORRUPT } else { &OTHERS };
     if passes(limiter) {
         tracing::error!(event = telemetry::CALL_FAILED, %error, "A call met an error of the store");
     }
-}
-
-type OncePerSecond = LazyLock<Mutex<Limiter>>;
-
-const fn once_per_second() -> OncePerSecond {
-    LazyLock::new(|| Mutex::new(Limiter::new(Duration::from_secs(1))))
 }
 
 fn passes(limiter: &Mutex<Limiter>) -> bool {
@@ -206,7 +202,7 @@ pub(super) fn write_panicked(panic: Box<dyn Any + Send>) -> axum::response::Resp
 
 /// The panic itself is in the log already.
 fn log_panic(panic: &(dyn Any + Send)) {
-    static LIMITER: OncePerSecond = once_per_second();
+    static LIMITER: Mutex<Limiter> = Mutex::new(Limiter::new(LOG_GAP));
     if !passes(&LIMITER) {
         return;
     }

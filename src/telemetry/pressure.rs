@@ -21,7 +21,7 @@ pub struct Limiter {
 }
 
 impl Limiter {
-    pub fn new(gap: Duration) -> Self {
+    pub const fn new(gap: Duration) -> Self {
         Self { gap, passed_at: None }
     }
 

@@ -330,7 +330,7 @@ fn cut_everywhere(seed: u64, syncs: Syncs, outcome: &mut Outcome) {
 
 #[test]
 fn a_power_cut_at_any_moment_of_a_service_loses_no_acknowledged_call_and_shows_no_half_one() {
-    let (wanted, next_seed) = (cuts_wanted(5), AtomicU64::new(first_seed()));
+    let (wanted, next_seed) = (cuts_wanted(), AtomicU64::new(first_seed()));
     let [cuts, lives, checked] = std::array::from_fn(|_| AtomicU64::new(0));
     let live = || {
         while cuts.load(Ordering::Relaxed) < wanted {

@@ -25,8 +25,8 @@ const SECOND_CUTS: u64 = 4;
 
 /// Cuts to make: short in the tests, longer by a variable. Lives of a service get all of them,
 /// lives of the store alone a fifth as many.
-pub(crate) fn cuts_wanted(fifths: u64) -> u64 {
-    number_of("JOBSLATE_POWER_CUTS", 100_000) * fifths / 5
+pub(crate) fn cuts_wanted() -> u64 {
+    number_of("JOBSLATE_POWER_CUTS", 100_000)
 }
 
 pub(crate) fn first_seed() -> u64 {
@@ -313,7 +313,7 @@ fn cut_everywhere(seed: u64, syncs: Syncs, outcome: &mut Outcome) {
 
 #[test]
 fn a_power_cut_at_any_moment_loses_nothing_acknowledged_and_shows_no_half_batch() {
-    let (wanted, next_seed) = (cuts_wanted(1), AtomicU64::new(first_seed()));
+    let (wanted, next_seed) = (cuts_wanted() / 5, AtomicU64::new(first_seed()));
     let (cuts, lives) = (AtomicU64::new(0), AtomicU64::new(0));
     let live = || {
         while cuts.load(Ordering::Relaxed) < wanted {
